@@ -1,0 +1,168 @@
+"""The one error tree.
+
+::
+
+    ExporterError                   something that ends a run or a command; has an exit code
+    ├── UsageError              2   the user's input is wrong: where, found what, expected what
+    │   ├── ConfigError         2   … in the config file, the environment or a flag
+    │   └── ManifestError       2   … in the manifest
+    ├── CredentialsRefusedError 3   the API refused every key
+    ├── DestinationError        4   the archive cannot be written
+    ├── ArchiveBusyError        5   another run holds the archive
+    └── HostError               1   nothing at the configured host is the API
+    FetchError                      one attempt at one recording failed; says why (`kind`)
+
+An `ExporterError` ends the run. A `FetchError` never does by itself: it becomes the outcome of one
+recording. Libraries' own exceptions are translated at the border (`client`, `sinks`, `loader`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorKind(StrEnum):
+    """Why a recording was not exported: the closed set of `error.kind` in the results."""
+
+    # The API answered.
+    BAD_REQUEST = "bad_request"  # 400, 405, 422, …: the same request will fail again
+    UNAUTHORIZED = "unauthorized"  # 401
+    FORBIDDEN = "forbidden"  # 403
+    RECORDING_NOT_FOUND = "recording_not_found"  # 404: the conversation has no recording
+    CONVERSATION_NOT_FOUND = "conversation_not_found"  # 404: no such conversation
+    PROJECT_NOT_FOUND = "project_not_found"  # 404: no such account or project (or wrong region)
+    WRONG_HOST = "wrong_host"  # 404 without the API's own error body
+    GONE = "gone"  # 410
+    RATE_LIMITED = "rate_limited"  # 429
+    SERVER_ERROR = "server_error"  # 5xx
+    UNEXPECTED_STATUS = "unexpected_status"  # any other status, redirects among them
+
+    # The network failed.
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"  # connect, read or total time, also 408
+    CONNECTION_LOST = "connection_lost"
+
+    # The answer was no whole recording.
+    TRUNCATED = "truncated"  # fewer bytes than promised by HTTP or by the WAV header
+    SIZE_MISMATCH = "size_mismatch"  # HTTP and WAV disagree about the size
+    TOO_LARGE = "too_large"  # over limits.max_recording_bytes
+    NOT_AUDIO = "not_audio"  # empty, JSON, HTML, text: anything but a WAV file
+    MALFORMED_AUDIO = "malformed_audio"  # a WAV file whose structure is broken
+    UNSUPPORTED_AUDIO = "unsupported_audio"  # a WAV file in an encoding that cannot be checked
+
+    # Something on this side.
+    IDENTIFIER_COLLISION = "identifier_collision"  # differs from another identifier by case only
+    DESTINATION_CONFLICT = "destination_conflict"  # another, unrecorded file has the final name
+    DESTINATION = "destination"  # the archive could not be written
+    CANCELLED = "cancelled"  # the run stopped before this recording's turn was over
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in the user's input; line and column count from 1."""
+
+    source: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        """`file:line:column`, as far as known."""
+        return ":".join(
+            str(part) for part in (self.source, self.line, self.column) if part is not None
+        )
+
+
+class ExporterError(Exception):
+    """Ends a run or a command.
+
+    Attributes:
+        message: what happened, and where.
+        hint: what to do about it, or an empty string.
+        exit_code: the process's exit code.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ExporterError):
+    """The user's input is wrong.
+
+    Attributes:
+        location: the place in the input, where there is one.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, *, location: Location | None = None, hint: str = "") -> None:
+        super().__init__(f"{location}: {message}" if location else message, hint=hint)
+        self.location = location
+
+
+class ConfigError(UsageError):
+    """The config file, an environment variable or a flag is wrong."""
+
+
+class ManifestError(UsageError):
+    """The manifest is wrong."""
+
+
+class CredentialsRefusedError(ExporterError):
+    """The API refused the key (401, 403): asking again and again is pointless."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class DestinationError(ExporterError):
+    """The archive cannot be written: full, read-only, forbidden, or gone."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class ArchiveBusyError(ExporterError):
+    """Another run holds this archive."""
+
+    exit_code: ClassVar[int] = 5
+
+
+class HostError(ExporterError):
+    """What answers at the configured host is not the API."""
+
+
+class FetchError(Exception):
+    """One attempt at one recording failed.
+
+    Attributes:
+        kind: why, from the closed set.
+        message: a sentence for people; holds no secret.
+        http_status: the HTTP status, where there was an answer.
+        code: the API's `error_code`.
+        correlation_id: what the vendor's support asks for.
+        retry_after: seconds that the server asked us to wait.
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        http_status: int | None = None,
+        code: str | None = None,
+        correlation_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.http_status = http_status
+        self.code = code
+        self.correlation_id = correlation_id
+        self.retry_after = retry_after

@@ -1,0 +1,177 @@
+"""The words of the domain as values: frozen, comparable, standard library only.
+
+A *conversation* is (account, project, conversation id). A *variant* is direction x redaction.
+A *recording* is one variant of one conversation: the unit of work and of the results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from exporter.errors import ErrorKind, FetchError, Location
+
+
+class Direction(StrEnum):
+    """Which side of the call is heard."""
+
+    COMBINED = "combined"  # both sides mixed
+    USER = "user"  # the caller only
+    AGENT = "agent"  # the agent only
+
+
+class Redaction(StrEnum):
+    """Whether personally identifiable information (PII) is muted, as asked for."""
+
+    REDACTED = "redacted"
+    RAW = "raw"
+
+
+class Surface(StrEnum):
+    """Which of the vendor's two API families serves the recordings."""
+
+    PLATFORM_V3 = "platform-v3"
+    AGENTS_V1 = "agents-v1"
+
+
+class Status(StrEnum):
+    """How a recording ended in a run."""
+
+    EXPORTED = "exported"
+    SKIPPED = "skipped"  # archived before
+    PENDING = "pending"  # the API has none yet, and may have one later
+    NOT_FOUND = "not_found"
+    GONE = "gone"
+    FAILED = "failed"
+    CANCELLED = "cancelled"  # the run stopped first
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Variant:
+    """Direction x redaction."""
+
+    direction: Direction
+    redaction: Redaction
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One entry of a manifest, with its defaults filled in.
+
+    Attributes:
+        account_id: as the API writes it.
+        project_id: as the API writes it.
+        conversation_id: as the API writes it.
+        started_at: aware time, or None when not known.
+        directions: distinct, in the order asked for; None when the manifest does not say: the
+            config's choice applies.
+        redaction: likewise.
+        in_progress: the listing said that the call has not ended yet.
+        location: where the manifest names it, for messages.
+    """
+
+    account_id: str
+    project_id: str
+    conversation_id: str
+    started_at: datetime | None = None
+    directions: tuple[Direction, ...] | None = None
+    redaction: tuple[Redaction, ...] | None = None
+    in_progress: bool = False
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One variant of one conversation."""
+
+    account_id: str
+    project_id: str
+    conversation_id: str
+    direction: Direction
+    redaction: Redaction
+    started_at: datetime | None = None
+
+    def __str__(self) -> str:
+        """For people: `account/project/conversation direction.redaction`."""
+        return (
+            f"{self.account_id}/{self.project_id}/{self.conversation_id}"
+            f" {self.direction}.{self.redaction}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """What a WAV file says of itself.
+
+    Attributes:
+        codec: `pcm_s16le`, `pcm_u8`, `pcm_s24le`, `pcm_s32le`, `pcm_f32le`, `pcm_f64le`,
+            `pcm_alaw`, `pcm_mulaw`.
+        sample_rate: frames a second.
+        channels: samples a frame.
+        bits_per_sample: width of one sample as stored.
+        duration_seconds: frames / sample_rate.
+    """
+
+    codec: str
+    sample_rate: int
+    channels: int
+    bits_per_sample: int
+    duration_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """What the ledger knows of an archived recording: a whole, verified file.
+
+    Attributes:
+        path: relative to the archive, `/` between parts.
+        size: bytes.
+        sha256: hexadecimal digest of the file.
+        audio: what the WAV header says.
+        fetched_at: when its last byte arrived.
+        correlation_id: of the answer that brought it.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    audio: AudioFormat
+    fetched_at: datetime
+    correlation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why a recording was not exported, as the results tell it."""
+
+    kind: ErrorKind
+    message: str
+    http_status: int | None = None
+    code: str | None = None
+    correlation_id: str | None = None
+
+    @classmethod
+    def of(cls, error: FetchError) -> ErrorInfo:
+        """The lasting part of an attempt's error."""
+        return cls(error.kind, error.message, error.http_status, error.code, error.correlation_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one recording ended in a run: an expected failure is a value, not an exception.
+
+    Attributes:
+        status: how it ended.
+        archived: what lies in the archive; for `exported` and `skipped`.
+        error: why not; for all others.
+        attempts: requests made for it in this run.
+    """
+
+    status: Status
+    archived: Archived | None = None
+    error: ErrorInfo | None = None
+    attempts: int = 0
