@@ -1,0 +1,560 @@
+"""WAV structure: what is a whole recording, what is not, and why."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import wave
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from exporter.audio import WavInspector, inspect
+from exporter.errors import ErrorKind, FetchError
+from exporter.model import AudioFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
+UNKNOWN = 0xFFFFFFFF
+
+# A busy machine is no failure.
+unhurried = settings(deadline=None)
+
+CODECS = {
+    (PCM, 8): "pcm_u8",
+    (PCM, 16): "pcm_s16le",
+    (PCM, 24): "pcm_s24le",
+    (PCM, 32): "pcm_s32le",
+    (FLOAT, 32): "pcm_f32le",
+    (FLOAT, 64): "pcm_f64le",
+    (ALAW, 8): "pcm_alaw",
+    (MULAW, 8): "pcm_mulaw",
+}
+
+
+def chunk(name: bytes, content: bytes, *, size: int | None = None, pad: bytes = b"\0") -> bytes:
+    stated = len(content) if size is None else size
+    return name + struct.pack("<I", stated) + content + pad * (len(content) % 2)
+
+
+def fmt(
+    tag: int = PCM,
+    bits: int = 16,
+    channels: int = 1,
+    rate: int = 8000,
+    *,
+    block: int | None = None,
+    byte_rate: int | None = None,
+    more: bytes = b"",
+) -> bytes:
+    block = channels * (bits // 8) if block is None else block
+    byte_rate = rate * block if byte_rate is None else byte_rate
+    return chunk(
+        b"fmt ",
+        struct.pack("<HHIIHH", tag, channels, rate, byte_rate & UNKNOWN, block, bits) + more,
+    )
+
+
+def extension(tag: int, bits: int) -> bytes:
+    return struct.pack("<HHIH", 22, bits, 0, tag) + GUID_TAIL
+
+
+def riff(*chunks: bytes, size: int | None = None, magic: bytes = b"RIFF") -> bytes:
+    body = b"WAVE" + b"".join(chunks)
+    return magic + struct.pack("<I", len(body) if size is None else size) + body
+
+
+def rf64(*chunks: bytes, riff_size: int | None = None, data_size: int) -> bytes:
+    total = 4 + 36 + sum(map(len, chunks))
+    sizes = struct.pack("<QQQI", total if riff_size is None else riff_size, data_size, 0, 0)
+    return riff(chunk(b"ds64", sizes), *chunks, size=UNKNOWN, magic=b"RF64")
+
+
+AUDIO = bytes(range(200)) * 4  # 400 frames of 16 bits: 0.05 s
+PLAIN = riff(fmt(), chunk(b"data", AUDIO))
+PLAIN_FORMAT = AudioFormat("pcm_s16le", 8000, 1, 16, 0.05)
+
+
+def in_pieces(data: bytes, cuts: Iterable[int]) -> AudioFormat:
+    inspector = WavInspector()
+    before = 0
+    for cut in [*sorted(cuts), len(data)]:
+        inspector.feed(data[before:cut])
+        before = max(before, cut)
+    return inspector.finish()
+
+
+def refusal(data: bytes) -> FetchError:
+    with pytest.raises(FetchError) as caught:
+        inspect(data)
+    return caught.value
+
+
+def verdict(data: bytes, cuts: Iterable[int] = ()) -> AudioFormat | tuple[ErrorKind, str]:
+    try:
+        return in_pieces(data, cuts)
+    except FetchError as error:
+        return error.kind, error.message
+
+
+other_names = st.sampled_from([b"LIST", b"fact", b"bext", b"JUNK", b"iXML", b"id3 ", b"x y~"])
+other_chunks = st.lists(
+    st.builds(chunk, other_names, st.binary(min_size=1, max_size=30)), max_size=3
+).map(b"".join)
+
+
+@st.composite
+def wav_files(draw: st.DrawFn) -> tuple[bytes, AudioFormat]:
+    """A WAV file whose sizes are all true, and what it holds."""
+    (tag, bits), codec = draw(st.sampled_from(sorted(CODECS.items())))
+    channels = draw(st.integers(1, 4))
+    rate = draw(st.sampled_from([8000, 11025, 16000, 44100, 48000]))
+    frames = draw(st.integers(0, 25))
+    more = draw(st.sampled_from([b"", b"\0\0", b"\4\0abcd"]))
+    header = fmt(tag, bits, channels, rate, more=more)
+    if draw(st.booleans()):
+        header = fmt(
+            EXTENSIBLE,
+            bits,
+            channels,
+            rate,
+            more=extension(tag, bits) + draw(st.binary(max_size=9)),
+        )
+    audio = draw(st.binary(min_size=1, max_size=7)) * (frames * channels * bits)
+    audio = audio[: frames * channels * (bits // 8)]
+    before, between, after = draw(other_chunks), draw(other_chunks), draw(other_chunks)
+    if draw(st.booleans()):
+        data = riff(before, header, between, chunk(b"data", audio), after)
+    else:
+        wide = chunk(b"data", audio, size=UNKNOWN)
+        data = rf64(before, header, between, wide, after, data_size=len(audio))
+    return data, AudioFormat(codec, rate, channels, bits, frames / rate)
+
+
+@settings(deadline=None, max_examples=50)
+@given(wav_files(), st.data())
+def test_any_layout_in_any_pieces(wav: tuple[bytes, AudioFormat], data: st.DataObject) -> None:
+    """However chunks are laid out and pieces arrive, the same format comes out."""
+    content, expected = wav
+    cuts = data.draw(st.lists(st.integers(0, len(content)), max_size=8))
+    assert inspect(content) == expected
+    assert in_pieces(content, cuts) == expected
+    assert in_pieces(content, range(len(content))) == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(wav_files())
+def test_no_sized_file_passes_when_cut(wav: tuple[bytes, AudioFormat]) -> None:
+    """A file with true sizes is refused as truncated wherever it is cut."""
+    content, _ = wav
+    assert refusal(b"").kind is ErrorKind.NOT_AUDIO
+    for length in range(1, len(content)):
+        assert refusal(content[:length]).kind is ErrorKind.TRUNCATED, length
+
+
+@unhurried
+@given(st.binary(max_size=300), st.sampled_from([b"", b"RIFF\xff\xff\xff\xffWAVE", PLAIN[:36]]))
+def test_noise_is_judged_and_never_crashes(noise: bytes, start: bytes) -> None:
+    """Random bytes, also behind a true beginning, raise nothing but a FetchError."""
+    whole = verdict(start + noise)
+    assert verdict(start + noise, range(len(start + noise))) == whole
+
+
+@unhurried
+@given(wav_files(), st.data())
+def test_damaged_headers_are_judged_alike_in_any_pieces(
+    wav: tuple[bytes, AudioFormat], data: st.DataObject
+) -> None:
+    """Any damage ends in a format or a FetchError, the same one for any pieces."""
+    damaged = bytearray(wav[0])
+    places = st.integers(0, min(len(damaged) - 1, 120))
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(places)] = data.draw(st.sampled_from([0, 1, 0x20, 0x7F, 0xFF, 0x64]))
+    if data.draw(st.booleans()):
+        del damaged[data.draw(places)]
+    cuts = data.draw(st.lists(st.integers(0, len(damaged)), max_size=5))
+    assert verdict(bytes(damaged), cuts) == verdict(bytes(damaged))
+
+
+@unhurried
+@given(
+    st.integers(1, 2),
+    st.integers(1, 4),
+    st.sampled_from([8000, 16000, 44100]),
+    st.integers(0, 50),
+)
+def test_agrees_with_the_standard_library(
+    channels: int, width: int, rate: int, frames: int
+) -> None:
+    """What the `wave` module writes and reads back is understood in the same way."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(channels)
+        writer.setsampwidth(width)
+        writer.setframerate(rate)
+        writer.writeframes(bytes(frames * channels * width))
+    with wave.open(io.BytesIO(file.getvalue()), "rb") as reader:
+        found = inspect(file.getvalue())
+        assert found.channels == reader.getnchannels()
+        assert found.bits_per_sample == 8 * reader.getsampwidth()
+        assert found.sample_rate == reader.getframerate()
+        assert found.duration_seconds == reader.getnframes() / reader.getframerate()
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [bytes(PLAIN), bytearray(PLAIN), memoryview(PLAIN)],
+    ids=["bytes", "bytearray", "memoryview"],
+)
+def test_takes_any_bytes(piece: bytes | bytearray | memoryview) -> None:
+    """Bytes, bytearray and memoryview are all understood."""
+    assert inspect(piece) == PLAIN_FORMAT
+
+
+class Untouchable(bytes):
+    """Bytes that may be counted but not read."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: object) -> bytes:  # type: ignore[override]
+        raise AssertionError(key)
+
+
+def test_audio_is_counted_and_not_looked_at() -> None:
+    """A piece inside the audio is neither read nor copied, and nothing of it is held."""
+    piece = Untouchable(1 << 20)
+    inspector = WavInspector()
+    inspector.feed(riff(fmt(), chunk(b"data", b"", size=64 << 20), size=36 + (64 << 20)))
+    for _ in range(64):
+        inspector.feed(piece)
+    assert not inspector._held
+    assert inspector.finish().duration_seconds == (64 << 20) / 16000
+
+
+def test_skipped_chunks_are_not_held() -> None:
+    """A large chunk that is no audio costs no memory either."""
+    inspector = WavInspector()
+    inspector.feed(riff(chunk(b"JUNK", b"", size=1 << 20), size=UNKNOWN))
+    for _ in range(15):
+        inspector.feed(bytes(1 << 16))
+        assert len(inspector._held) == 0
+
+
+STREAMED = [
+    pytest.param(0, 0, id="libsndfile on a pipe"),
+    pytest.param(UNKNOWN, UNKNOWN, id="ffmpeg on a pipe"),
+    pytest.param(0x7FFFF024, 0x7FFFF000, id="sox on a pipe"),
+    pytest.param(0x7FFFF00E, 0x7FFFEFEA, id="sox, rounded down to frames"),
+    pytest.param(0x7FFF0024, 0x7FFF0000, id="GStreamer on a pipe"),
+    pytest.param(0x7FFFFFFF, 0x7FFFFFFF, id="largest signed"),
+    pytest.param(0x80000024, 0x80000000, id="arecord on a pipe"),
+    pytest.param(UNKNOWN, UNKNOWN - 36, id="largest unsigned"),
+    pytest.param(UNKNOWN, 0, id="only the RIFF is marked"),
+    pytest.param(0, UNKNOWN, id="only the data is marked"),
+    pytest.param(36, 0, id="header of an empty file, never mended"),
+    pytest.param(36, UNKNOWN, id="RIFF of an empty file"),
+]
+
+
+@pytest.mark.parametrize(("riff_size", "data_size"), STREAMED)
+def test_streamed_headers(riff_size: int, data_size: int) -> None:
+    """Where the header knows no size, the audio runs to the end of the body."""
+    content = riff(fmt(), chunk(b"data", AUDIO, size=data_size), size=riff_size)
+    assert inspect(content) == PLAIN_FORMAT
+    assert in_pieces(content, range(len(content))) == PLAIN_FORMAT
+
+
+@pytest.mark.parametrize(("riff_size", "data_size"), STREAMED)
+def test_streamed_file_cut_inside_a_frame(riff_size: int, data_size: int) -> None:
+    """A stream that ends with half a frame was cut."""
+    content = riff(fmt(), chunk(b"data", AUDIO[:-1], size=data_size, pad=b""), size=riff_size)
+    error = refusal(content)
+    assert error.kind is ErrorKind.TRUNCATED
+    assert "1 of 2 bytes" in error.message
+
+
+def test_streamed_pad_byte_is_no_half_frame() -> None:
+    """A stream of an odd number of bytes may bear its pad byte, as sox writes it."""
+    content = riff(fmt(bits=24), chunk(b"data", bytes(27), size=0x7FFFF000), size=0x7FFFF024)
+    assert inspect(content).duration_seconds == 9 / 8000
+
+
+def test_streamed_rf64() -> None:
+    """A 64-bit header without sizes, as ffmpeg leaves it on a pipe, is a streamed file."""
+    wide = chunk(b"data", AUDIO, size=UNKNOWN)
+    assert inspect(rf64(fmt(), wide, riff_size=0, data_size=0)) == PLAIN_FORMAT
+    endless = (1 << 64) - 1
+    assert inspect(rf64(fmt(), wide, riff_size=endless, data_size=endless)) == PLAIN_FORMAT
+
+
+def test_rf64_may_state_small_sizes_in_the_old_place() -> None:
+    """Where a 64-bit file states its data size in 32 bits, that one counts."""
+    assert inspect(rf64(fmt(), chunk(b"data", AUDIO), data_size=7)) == PLAIN_FORMAT
+
+
+def test_empty_recording_is_whole_when_both_sizes_say_so() -> None:
+    """A call without audio is a recording of 0 seconds."""
+    empty = AudioFormat("pcm_s16le", 8000, 1, 16, 0.0)
+    assert inspect(riff(fmt(), chunk(b"data", b""))) == empty
+    assert inspect(riff(fmt(), chunk(b"data", b""), chunk(b"LIST", b"INFO"))) == empty
+
+
+@pytest.mark.parametrize(("riff_size", "data_size"), [(0, 0), (UNKNOWN, UNKNOWN), (36, UNKNOWN)])
+def test_streamed_header_alone_is_truncated(riff_size: int, data_size: int) -> None:
+    """A streamed header without a byte of audio looks like a stream cut at once: refused."""
+    error = refusal(riff(fmt(), chunk(b"data", b"", size=data_size), size=riff_size))
+    assert error.kind is ErrorKind.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(riff(fmt(), chunk(b"data", AUDIO), size=0), id="RIFF size 0"),
+        pytest.param(riff(fmt(), chunk(b"data", AUDIO), size=UNKNOWN), id="RIFF size unknown"),
+        pytest.param(riff(fmt(), chunk(b"data", AUDIO), size=len(AUDIO)), id="only the audio"),
+        pytest.param(
+            riff(fmt(), chunk(b"data", AUDIO), size=len(PLAIN) - 24), id="without chunk headers"
+        ),
+        pytest.param(riff(fmt(), chunk(b"data", AUDIO), size=len(PLAIN)), id="with its own header"),
+        pytest.param(
+            riff(chunk(b"LIST", bytes(900)), fmt(), chunk(b"data", AUDIO), size=36 + len(AUDIO)),
+            id="without the LIST before",
+        ),
+        pytest.param(
+            riff(fmt(), chunk(b"data", AUDIO), chunk(b"LIST", b"abc"), size=36 + len(AUDIO)),
+            id="without the LIST behind",
+        ),
+        pytest.param(
+            riff(fmt(), chunk(b"data", AUDIO, size=UNKNOWN), size=36 + len(AUDIO)),
+            id="RIFF size real, data size unknown",
+        ),
+        pytest.param(riff(fmt(byte_rate=7), chunk(b"data", AUDIO)), id="wrong byte rate"),
+        pytest.param(
+            riff(chunk(b"LIST", b"abc", pad=b""), fmt(), chunk(b"data", AUDIO)),
+            id="pad byte left out in the middle",
+        ),
+        pytest.param(
+            riff(chunk(b"LIST", b"abc", pad=b"\x01"), fmt(), chunk(b"data", AUDIO)),
+            id="pad byte is not 0",
+        ),
+        pytest.param(riff(fmt(), chunk(b"data", AUDIO + b"\1")), id="half a frame, sized"),
+    ],
+)
+def test_sloppy_writers_are_forgiven(content: bytes) -> None:
+    """Sizes that are wrong in known ways, with every byte of the audio there, are accepted."""
+    assert inspect(content) == PLAIN_FORMAT
+
+
+def test_pad_byte_of_the_last_chunk_may_be_missing() -> None:
+    """The pad byte behind odd audio may be left out, unless the RIFF size counts it."""
+    header = fmt(MULAW, 8)
+    bare = riff(header, chunk(b"data", b"abc", pad=b""))
+    assert inspect(bare).duration_seconds == 3 / 8000
+    padded = riff(header, chunk(b"data", b"abc"))
+    assert inspect(padded).duration_seconds == 3 / 8000
+    assert refusal(padded[:-1]).kind is ErrorKind.TRUNCATED
+    uncounted = riff(header, chunk(b"data", b"abc"), size=len(bare) - 8)
+    assert inspect(uncounted).duration_seconds == 3 / 8000
+
+
+def test_lost_empty_last_chunk_is_the_price_of_forgiveness() -> None:
+    """8 missing bytes are forgiven behind whole audio only: there they can hold nothing."""
+    assert inspect(riff(fmt(), chunk(b"data", AUDIO), chunk(b"free", b""))[:-8]) == PLAIN_FORMAT
+    assert refusal(PLAIN[:-8]).kind is ErrorKind.TRUNCATED
+    assert refusal(riff(fmt(), chunk(b"data", b""))[:-8]).kind is ErrorKind.TRUNCATED
+
+
+GSM = fmt(0x31, 0, block=65, byte_rate=1625, more=struct.pack("<HH", 2, 320))
+IMA = fmt(0x11, 4, block=256, byte_rate=16000, more=struct.pack("<HH", 2, 505))
+
+
+@pytest.mark.parametrize(
+    ("header", "audio_bytes", "expected"),
+    [
+        pytest.param(GSM, 1626, AudioFormat("gsm_ms", 8000, 1, 0, 1.0), id="GSM, as sox pads it"),
+        pytest.param(IMA, 4096, AudioFormat("adpcm_ima_wav", 8000, 1, 4, 1.01), id="IMA ADPCM"),
+        pytest.param(
+            fmt(0x45, 4, block=1, byte_rate=4000),
+            4000,
+            AudioFormat("adpcm_g726", 8000, 1, 4, 1.0),
+            id="G.726",
+        ),
+        pytest.param(
+            fmt(0x83, 0, block=10, byte_rate=1000),
+            1500,
+            AudioFormat("g729", 8000, 1, 0, 1.5),
+            id="G.729",
+        ),
+        pytest.param(
+            fmt(PCM, 12, block=2), 1600, AudioFormat("pcm_s16le", 8000, 1, 16, 0.1), id="12 in 16"
+        ),
+        pytest.param(
+            fmt(EXTENSIBLE, 24, block=3, more=extension(PCM, 20)),
+            2400,
+            AudioFormat("pcm_s24le", 8000, 1, 24, 0.1),
+            id="20 valid bits in 24",
+        ),
+    ],
+)
+def test_unusual_encodings(header: bytes, audio_bytes: int, expected: AudioFormat) -> None:
+    """Compressed telephony encodings of a constant rate and odd sample widths are understood."""
+    fact = chunk(b"fact", bytes(4))
+    assert inspect(riff(header, fact, chunk(b"data", bytes(audio_bytes)))) == expected
+
+
+DATA = chunk(b"data", AUDIO)
+REFUSED = [
+    # (what, body, kind, words of the message)
+    ("empty", b"", ErrorKind.NOT_AUDIO, "empty"),
+    ("JSON", b'{"success": false, "error": "no"}', ErrorKind.NOT_AUDIO, "JSON"),
+    ("JSON list", b"\xef\xbb\xbf\n [1, 2]", ErrorKind.NOT_AUDIO, "JSON"),
+    ("HTML", b"<!DOCTYPE html><html><body>Bad gateway", ErrorKind.NOT_AUDIO, "looks like HTML"),
+    ("XML", b'<?xml version="1.0"?><Error/>', ErrorKind.NOT_AUDIO, "XML"),
+    ("text", b"upstream connect error", ErrorKind.NOT_AUDIO, "plain text and begins 'upstream"),
+    ("short text", b"no", ErrorKind.NOT_AUDIO, "plain text"),
+    ("gzip", gzip.compress(PLAIN), ErrorKind.NOT_AUDIO, "gzip"),
+    ("MP3 with tag", b"ID3\4\0\0\0\0\0\0" + bytes(90), ErrorKind.NOT_AUDIO, "MP3"),
+    ("MP3", b"\xff\xfb\x90\x64" + bytes(90), ErrorKind.NOT_AUDIO, "MP3"),
+    ("Ogg", b"OggS\0\2" + bytes(90), ErrorKind.NOT_AUDIO, "Ogg"),
+    ("noise", b"\x00\x01\x02\xfe" * 20, ErrorKind.NOT_AUDIO, "unknown binary data"),
+    ("AVI", riff()[:8] + b"AVI " + bytes(90), ErrorKind.NOT_AUDIO, "RIFF file of another type"),
+    ("one letter", b"R", ErrorKind.TRUNCATED, "after 1 bytes"),
+    ("half a header", PLAIN[:7], ErrorKind.TRUNCATED, "promises at least 12"),
+    ("cut in audio", PLAIN[:500], ErrorKind.TRUNCATED, "after 500 bytes"),
+    ("cut in audio", PLAIN[:500], ErrorKind.TRUNCATED, "at least 844"),
+    ("cut, RIFF unknown", riff(fmt(), DATA, size=0)[:500], ErrorKind.TRUNCATED, "at least 844"),
+    ("cut, RIFF too small", riff(fmt(), DATA, size=800)[:-4], ErrorKind.TRUNCATED, "844"),
+    (
+        "cut, data unknown",
+        riff(fmt(), chunk(b"data", AUDIO, size=UNKNOWN), size=836)[:-4],
+        ErrorKind.TRUNCATED,
+        "at least 844",
+    ),
+    ("cut before data", riff(fmt(), size=0), ErrorKind.TRUNCATED, "after 36 bytes"),
+    ("lost LIST", riff(fmt(), DATA, size=900), ErrorKind.TRUNCATED, "at least 908"),
+    (
+        "cut LIST, RIFF unknown",
+        riff(fmt(), DATA, chunk(b"LIST", bytes(9)), size=0)[:-4],
+        ErrorKind.TRUNCATED,
+        "promises",
+    ),
+    ("trailing byte", PLAIN + b"\0", ErrorKind.SIZE_MISMATCH, "1 more bytes"),
+    ("trailing text", PLAIN + b"\r\n--boundary--", ErrorKind.SIZE_MISMATCH, "more follows"),
+    ("trailing JSON", PLAIN + b'{"success": false}', ErrorKind.SIZE_MISMATCH, "844"),
+    ("two files", PLAIN + PLAIN, ErrorKind.SIZE_MISMATCH, "'RIFF' at byte 844"),
+    ("trailing, unsized", riff(fmt(), DATA, bytes(9), size=0), ErrorKind.SIZE_MISMATCH, "844"),
+    (
+        "trailing, data unknown",
+        riff(fmt(), chunk(b"data", AUDIO, size=UNKNOWN), bytes(4), size=836),
+        ErrorKind.SIZE_MISMATCH,
+        "4 more bytes",
+    ),
+    ("no chunk", riff(fmt(), bytes(20), DATA), ErrorKind.MALFORMED_AUDIO, "chunk was expected"),
+    ("data too small", riff(fmt(), chunk(b"data", AUDIO, size=8)), ErrorKind.MALFORMED_AUDIO, ""),
+    ("data too large", riff(fmt(), chunk(b"data", AUDIO, size=900)), ErrorKind.MALFORMED_AUDIO, ""),
+    ("nested file", riff(PLAIN), ErrorKind.MALFORMED_AUDIO, "'RIFF' at byte 12"),
+    ("no chunks", riff(), ErrorKind.MALFORMED_AUDIO, "no data chunk"),
+    ("no data", riff(fmt(), chunk(b"LIST", b"INFO")), ErrorKind.MALFORMED_AUDIO, "no data"),
+    ("no fmt", riff(DATA), ErrorKind.MALFORMED_AUDIO, "no fmt chunk"),
+    ("fmt behind data", riff(DATA, fmt()), ErrorKind.MALFORMED_AUDIO, "no fmt chunk"),
+    ("two fmt", riff(fmt(), fmt(), DATA), ErrorKind.MALFORMED_AUDIO, "second fmt"),
+    ("two data", riff(fmt(), DATA, DATA), ErrorKind.MALFORMED_AUDIO, "second data"),
+    ("short fmt", riff(chunk(b"fmt ", bytes(14)), DATA), ErrorKind.MALFORMED_AUDIO, "14 bytes"),
+    ("no channel", riff(fmt(channels=0, block=2), DATA), ErrorKind.MALFORMED_AUDIO, "0 channels"),
+    ("no rate", riff(fmt(rate=0), DATA), ErrorKind.MALFORMED_AUDIO, "0 frames a second"),
+    ("absurd rate", riff(fmt(rate=1 << 31), DATA), ErrorKind.MALFORMED_AUDIO, "2147483648 frames"),
+    ("absurd channels", riff(fmt(channels=9999), DATA), ErrorKind.MALFORMED_AUDIO, "9999"),
+    ("no block", riff(fmt(block=0), DATA), ErrorKind.MALFORMED_AUDIO, "0 bytes a frame"),
+    ("wrong block", riff(fmt(block=3), DATA), ErrorKind.MALFORMED_AUDIO, "in 3 bytes"),
+    ("no bits", riff(fmt(bits=0, block=1), DATA), ErrorKind.MALFORMED_AUDIO, "0 bits"),
+    ("odd float", riff(fmt(FLOAT, 30, block=4), DATA), ErrorKind.MALFORMED_AUDIO, "30 bits"),
+    ("short extensible", riff(fmt(EXTENSIBLE), DATA), ErrorKind.MALFORMED_AUDIO, "40 are needed"),
+    (
+        "too many valid bits",
+        riff(fmt(EXTENSIBLE, more=extension(PCM, 24)), DATA),
+        ErrorKind.MALFORMED_AUDIO,
+        "24 valid bits",
+    ),
+    ("endless chunks", riff(chunk(b"JUNK", b"") * 2000), ErrorKind.MALFORMED_AUDIO, "1,000 chunks"),
+    ("RF64 without ds64", b"RF64" + riff(fmt(), chunk(b"data", AUDIO, size=UNKNOWN))[4:],
+     ErrorKind.MALFORMED_AUDIO, "no ds64"),
+    ("short ds64", riff(chunk(b"ds64", bytes(8)), magic=b"RF64"), ErrorKind.MALFORMED_AUDIO, "8 b"),
+    ("GSM without times", riff(fmt(0x31, 0, block=65, byte_rate=0), DATA),
+     ErrorKind.MALFORMED_AUDIO, "gsm_ms"),
+    ("RIFX", riff(fmt(), DATA, magic=b"RIFX"), ErrorKind.UNSUPPORTED_AUDIO, "big-endian"),
+    ("MP3 in WAV", riff(fmt(0x55, 0, block=1), DATA), ErrorKind.UNSUPPORTED_AUDIO, "0x0055 (MP3)"),
+    ("unknown tag", riff(fmt(0x1234, block=2), DATA), ErrorKind.UNSUPPORTED_AUDIO, "0x1234"),
+    ("64-bit PCM", riff(fmt(bits=64), DATA), ErrorKind.UNSUPPORTED_AUDIO, "0x0001 (64 bits)"),
+    ("16-bit A-law", riff(fmt(ALAW, 16), DATA), ErrorKind.UNSUPPORTED_AUDIO, "0x0006 (16 bits)"),
+    (
+        "foreign sub-format",
+        riff(fmt(EXTENSIBLE, more=extension(PCM, 16)[:-1] + b"\0"), DATA),
+        ErrorKind.UNSUPPORTED_AUDIO,
+        "sub-format 0100",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "words"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED]
+)
+def test_refused(content: bytes, kind: ErrorKind, words: str) -> None:
+    """Each kind of damage has its kind, and a message that names what was found."""
+    error = refusal(content)
+    assert error.kind is kind
+    assert words in error.message
+    assert verdict(content, range(len(content))) == (error.kind, error.message)
+
+
+def test_refused_before_the_body_has_ended() -> None:
+    """What is no WAV file is refused while it arrives, without its end."""
+    with pytest.raises(FetchError, match="HTML"):
+        WavInspector().feed(b"<html>" + bytes(100))
+
+
+@unhurried
+@given(st.text(max_size=100))
+@example("x" * 39 + " 0123456789abcdef0123")
+@example("a b c d e f g h i j k l m n o p q r s tuvwxyz0123456789abcdef")
+def test_message_shows_a_little_of_the_body_and_no_secret(text: str) -> None:
+    """A refusal shows at most 40 characters, and nothing that may be a key or a number."""
+    secret = "sk_live_4f9a8b7c6d5e4f3a"
+    error = refusal(f"key {secret} call +44 20 7946 0958 {text}".encode())
+    assert error.kind is ErrorKind.NOT_AUDIO
+    assert "4f9a" not in error.message
+    assert "7946" not in error.message
+    assert "key …" in error.message
+    assert len(error.message) < 160
+
+
+def test_too_large() -> None:
+    """A file over the limit is refused; one that just reaches it is not."""
+    size = len(PLAIN)
+    WavInspector(max_bytes=size).feed(PLAIN)
+    inspector = WavInspector(max_bytes=size - 1)
+    with pytest.raises(FetchError, match=f"may have {size - 1}") as caught:
+        inspector.feed(PLAIN)
+    assert caught.value.kind is ErrorKind.TOO_LARGE
+
+
+def test_too_large_is_known_from_the_header() -> None:
+    """A header that promises too much is enough: nothing more is downloaded."""
+    with pytest.raises(FetchError) as caught:
+        WavInspector(max_bytes=800).feed(PLAIN[:44])
+    assert caught.value.kind is ErrorKind.TOO_LARGE
+    assert "844" in caught.value.message
+
+
+def test_streamed_file_over_the_limit() -> None:
+    """Where the header promises nothing, the bytes that arrive are counted."""
+    inspector = WavInspector(max_bytes=1000)
+    inspector.feed(riff(fmt(), chunk(b"data", AUDIO, size=UNKNOWN), size=UNKNOWN))
+    with pytest.raises(FetchError) as caught:
+        inspector.feed(AUDIO)
+    assert caught.value.kind is ErrorKind.TOO_LARGE
