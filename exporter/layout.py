@@ -1,0 +1,97 @@
+"""Identifiers to paths: where a recording lies in the archive.
+
+::
+
+    <account_id>/<project_id>/<YYYY-MM-DD>/<conversation_id>/<direction>.<redacted|raw>.wav
+
+Every path is relative, has `/` between its parts, and is written in characters that POSIX file
+systems, Windows shares and object stores all take literally. Different identifiers give different
+paths, except where they differ by case only: the ledger refuses the second of such a pair, for
+many file systems would make one file of both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.model import Recording
+
+RESERVED = "_exporter"  # no identifier begins with an underscore
+PARTITION_MANIFEST = "manifest.json"
+UNDATED = "undated"
+
+# Letters, digits, `.`, `_`, `-`. Of what identifiers may hold besides, `:` is refused by Windows
+# and macOS, `=` marks the keys of a hive layout, and S3 clients differ about `+` and `@`.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+_DEVICE_NAME = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+# 255 bytes is the limit of a name nearly everywhere; leave room for a temporary name's additions.
+_MAX_PART = 200
+_DIGEST_CHARACTERS = 32
+
+
+class LayoutStyle(StrEnum):
+    """How partition folders are named."""
+
+    PLAIN = "plain"  # acme/shop/2026-05-21
+    HIVE = "hive"  # account_id=acme/project_id=shop/date=2026-05-21
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Turns recordings into paths.
+
+    Attributes:
+        style: plain folder names, or `key=value` ones as Hive, Spark and DuckDB read them.
+        timezone: in which a conversation's start has its date.
+    """
+
+    style: LayoutStyle = LayoutStyle.PLAIN
+    timezone: tzinfo = UTC
+
+    def date(self, started_at: datetime | None) -> str:
+        """The partition's date, `YYYY-MM-DD`, or `undated`."""
+        if started_at is None:
+            return UNDATED
+        return started_at.astimezone(self.timezone).date().isoformat()
+
+    def partition(self, recording: Recording) -> str:
+        """The partition's folder."""
+        date = self.date(recording.started_at)
+        account, project = path_part(recording.account_id), path_part(recording.project_id)
+        if self.style is LayoutStyle.HIVE:
+            return f"account_id={account}/project_id={project}/date={date}"
+        return f"{account}/{project}/{date}"
+
+    def path(self, recording: Recording) -> str:
+        """The recording's file."""
+        return (
+            f"{self.partition(recording)}/{path_part(recording.conversation_id)}"
+            f"/{recording.direction}.{recording.redaction}.wav"
+        )
+
+
+@lru_cache(maxsize=4096)
+def path_part(identifier: str) -> str:
+    """One identifier as one path part, different for different identifiers.
+
+    Unsafe characters are percent-encoded. So is the first letter of a name that means something
+    else to somebody (`nul`, `manifest.json`), and a trailing dot, which Windows drops. What would
+    be too long for a file name is cut and ends in a digest of the whole.
+    """
+    encoded = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", identifier)
+    if _DEVICE_NAME.fullmatch(encoded) or encoded.lower() == PARTITION_MANIFEST:
+        encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
+    if encoded.endswith("."):
+        encoded = f"{encoded[:-1]}%2E"
+    if len(encoded) > _MAX_PART:
+        digest = hashlib.sha256(identifier.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+        # `~` is in no identifier and in no encoding, so a cut name equals no other name.
+        encoded = f"{encoded[: _MAX_PART - _DIGEST_CHARACTERS - 1]}~{digest}"
+    return encoded

@@ -1,0 +1,68 @@
+"""Conversation to recordings: pure decisions about what is to be done.
+
+The decision (fetch it or not) is apart from the action; `export` asks the ledger and the archive
+for the facts and acts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from exporter.model import Recording, Redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.model import Archived, Conversation, Direction
+
+
+class Decision(StrEnum):
+    """What is to be done about a recording."""
+
+    NEW = "new"  # never archived
+    ARCHIVED = "archived"  # the ledger says so and the file is there with its size
+    VANISHED = "vanished"  # the ledger says so, but the file is not there: fetch it again
+    CHANGED = "changed"  # the file is there with another size: somebody else changed it
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The variants to export where a manifest does not say.
+
+    Attributes:
+        directions: distinct, in order.
+        redaction: distinct, in order.
+    """
+
+    directions: tuple[Direction, ...]
+    redaction: tuple[Redaction, ...]
+
+
+def recordings(conversation: Conversation, choice: Choice) -> Iterator[Recording]:
+    """The recordings asked for: direction x redaction, in the manifest's order."""
+    for direction in conversation.directions or choice.directions:
+        for redaction in conversation.redaction or choice.redaction:
+            yield Recording(
+                conversation.account_id,
+                conversation.project_id,
+                conversation.conversation_id,
+                direction,
+                redaction,
+                conversation.started_at,
+            )
+
+
+def decide(archived: Archived | None, size_on_disk: int | None) -> Decision:
+    """What is to be done about a recording.
+
+    Args:
+        archived: what the ledger knows of it.
+        size_on_disk: bytes of the file at the recorded path, None when there is none.
+    """
+    if archived is None:
+        return Decision.NEW
+    if size_on_disk is None:
+        return Decision.VANISHED
+    return Decision.ARCHIVED if size_on_disk == archived.size else Decision.CHANGED

@@ -1,0 +1,242 @@
+"""Outcomes -> the results document, its summary and its JSON Schema. Pure: no I/O.
+
+The document is rendered as a stream of bytes, one line a recording, so that its size never is the
+size of a run in memory.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+
+from exporter.errors import ErrorKind
+from exporter.model import Direction, Redaction, Status, Surface
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from exporter.model import ErrorInfo, Outcome, Recording
+
+SCHEMA_VERSION: Final = 1
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Time = Annotated[
+    str,
+    msgspec.Meta(description="UTC, ISO 8601", extra_json_schema={"format": "date-time"}),
+]
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class RunStatus(StrEnum):
+    """How a run ended."""
+
+    COMPLETE = "complete"  # every recording asked for is archived, or pending within its grace time
+    PARTIAL = "partial"  # it went to the end; some recordings failed, were not found or are gone
+    STOPPED = "stopped"  # a refused key, the destination or a limit ended it
+    INTERRUPTED = "interrupted"  # a signal ended it
+
+
+class ManifestInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The manifest that a run was given."""
+
+    path: str
+    sha256: Sha256 | None
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One invocation."""
+
+    id: str
+    started_at: Time
+    finished_at: Time
+    exporter_version: str
+    status: RunStatus
+    exit_code: int
+    manifest: ManifestInfo
+    archive: str
+    surface: Surface
+    config: dict[str, Any]
+
+
+class PiiAccessState(StrEnum):
+    """Whether a key may read raw audio, as far as the audio proves it."""
+
+    CONFIRMED = "confirmed"
+    SUSPECTED_MISSING = "suspected_missing"
+    UNKNOWN = "unknown"
+
+
+class PiiAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """PII access in one project."""
+
+    account_id: str
+    project_id: str
+    state: PiiAccessState
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in numbers; `requested` is the sum of exported … cancelled, always."""
+
+    conversations: Count
+    requested: Count
+    exported: Count
+    skipped: Count
+    pending: Count
+    not_found: Count
+    gone: Count
+    failed: Count
+    cancelled: Count
+    duplicates: Count
+    bytes: Count
+    audio_seconds: float
+    elapsed_seconds: float
+    requests: Count
+    retries: Count
+    rate_limited: Count
+    errors: dict[str, Count]
+    pii_access: list[PiiAccess]
+
+
+class AudioInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the WAV header says."""
+
+    codec: str
+    sample_rate: Count
+    channels: Count
+    bits_per_sample: Count
+    duration_seconds: float
+
+
+class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a recording is not there."""
+
+    kind: ErrorKind
+    http_status: int | None
+    code: str | None
+    message: str
+    correlation_id: str | None
+
+
+class RedactionEvidence(StrEnum):
+    """What the comparison of the redacted and the raw recording of one direction showed."""
+
+    CONFIRMED = "confirmed"
+    IDENTICAL = "identical"
+    INCONSISTENT = "inconsistent"
+    UNPAIRED = "unpaired"
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One recording.
+
+    `redaction_evidence` and `muted_spans` are null where no comparison was made.
+    """
+
+    account_id: str
+    project_id: str
+    conversation_id: str
+    started_at: Time | None
+    direction: Direction
+    redaction: Redaction
+    status: Status
+    path: str | None
+    bytes: Count | None
+    sha256: Sha256 | None
+    audio: AudioInfo | None
+    redaction_evidence: RedactionEvidence | None
+    muted_spans: list[tuple[float, float]] | None
+    attempts: Count
+    fetched_at: Time | None
+    correlation_id: str | None
+    error: ErrorDetail | None
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """The results of a run."""
+
+    schema_version: int
+    run: RunInfo
+    summary: Summary
+    results: list[Result]
+
+
+def timestamp(moment: datetime) -> str:
+    """UTC to the millisecond, with `Z`; whole seconds stay whole."""
+    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00").removesuffix(".000") + "Z"
+
+
+def to_result(recording: Recording, outcome: Outcome) -> Result:
+    """A row of the document."""
+    archived = outcome.archived
+    audio = archived.audio if archived else None
+    return Result(
+        account_id=recording.account_id,
+        project_id=recording.project_id,
+        conversation_id=recording.conversation_id,
+        started_at=timestamp(recording.started_at) if recording.started_at else None,
+        direction=recording.direction,
+        redaction=recording.redaction,
+        status=outcome.status,
+        path=archived.path if archived else None,
+        bytes=archived.size if archived else None,
+        sha256=archived.sha256 if archived else None,
+        audio=AudioInfo(
+            codec=audio.codec,
+            sample_rate=audio.sample_rate,
+            channels=audio.channels,
+            bits_per_sample=audio.bits_per_sample,
+            duration_seconds=audio.duration_seconds,
+        )
+        if audio
+        else None,
+        redaction_evidence=None,
+        muted_spans=None,
+        attempts=outcome.attempts,
+        fetched_at=timestamp(archived.fetched_at) if archived else None,
+        correlation_id=archived.correlation_id if archived else _correlation_of(outcome.error),
+        error=_error_detail(outcome.error) if outcome.error else None,
+    )
+
+
+def _correlation_of(error: ErrorInfo | None) -> str | None:
+    return error.correlation_id if error else None
+
+
+def _error_detail(error: ErrorInfo) -> ErrorDetail:
+    return ErrorDetail(
+        kind=error.kind,
+        http_status=error.http_status,
+        code=error.code,
+        message=error.message,
+        correlation_id=error.correlation_id,
+    )
+
+
+async def render(
+    run: RunInfo, summary: Summary, pages: AsyncIterator[list[Result]]
+) -> AsyncIterator[bytes]:
+    """The whole document in pieces: a readable head, then one line a recording."""
+    head = {"schema_version": SCHEMA_VERSION, "run": run, "summary": summary}
+    text = msgspec.json.format(msgspec.json.encode(head), indent=1)
+    yield text.removesuffix(b"\n}") + b',\n "results": ['
+    separator = b"\n  "
+    encode = msgspec.json.Encoder().encode
+    async for page in pages:
+        lines = [encode(result) for result in page]
+        if lines:
+            yield separator + b",\n  ".join(lines)
+            separator = b",\n  "
+    yield b"\n ]\n}\n"
+
+
+def results_schema() -> dict[str, Any]:
+    """JSON Schema of the results document."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "exporter results",
+        **msgspec.json.schema(Results),
+    }
