@@ -42,7 +42,8 @@ class ErrorKind(StrEnum):
     # The network failed.
     DNS = "dns"
     CONNECT = "connect"
-    TLS = "tls"
+    TLS = "tls"  # the hand-shake was cut or failed
+    CERTIFICATE = "certificate"  # the server's certificate is not trusted
     TIMEOUT = "timeout"  # connect, read or total time, also 408
     CONNECTION_LOST = "connection_lost"
 

@@ -1,0 +1,298 @@
+"""The command line: builds the parts, runs one of them, maps errors to exit codes. No logic."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from exporter import __version__
+from exporter.errors import ExporterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.settings import Flag
+
+app = typer.Typer(
+    name="exporter",
+    help="Bulk export of PolyAI call recordings: the right variant, provably intact.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_INTERRUPTED = 130
+
+Manifest = Annotated[
+    str, typer.Argument(metavar="MANIFEST", help="What to export; - reads standard input.")
+]
+ManifestFormat = Annotated[
+    str | None,
+    typer.Option(metavar="yaml|jsonl|csv", help="Format of MANIFEST, else by its file ending."),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="How to export (YAML).")
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
+]
+Directions = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="combined, user, agent: where the manifest does not say."),
+]
+RedactionList = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="redacted, raw: where the manifest does not say."),
+]
+Timezone = Annotated[
+    str | None, typer.Option(metavar="TZ", help="In which a conversation's start has its date.")
+]
+LogFormat = Annotated[
+    str | None, typer.Option(metavar="console|json", help="Logs on standard error.")
+]
+LogLevel = Annotated[str | None, typer.Option(metavar="debug|info|warning|error")]
+
+
+@app.callback(invoke_without_command=True)
+def main_options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Bulk export of PolyAI call recordings: the right variant, provably intact."""
+    if version:
+        typer.echo(f"exporter {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    manifest: Manifest,
+    *,
+    manifest_format: ManifestFormat = None,
+    config: Config = None,
+    output: Output = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
+    ] = None,
+    surface: Annotated[str | None, typer.Option(metavar="platform-v3|agents-v1")] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
+    ] = None,
+    directions: Directions = None,
+    redaction: RedactionList = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", "-j", metavar="N", help="Recordings fetched at a time."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(metavar="N", help="Requests a second, at most.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the results here too.")
+    ] = None,
+    timezone: Timezone = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Not found and gone do not make the run fail."),
+    ] = False,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+    progress: Annotated[
+        bool | None,
+        typer.Option("--progress/--no-progress", help="Default: on a terminal."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON summary on standard output.")
+    ] = False,
+) -> None:
+    """Export what MANIFEST names; what is archived already is skipped."""
+    from exporter import running
+
+    flags = _flags(
+        {
+            ("--output", "output", "url"): output,
+            ("--base-url", "api", "base_url"): base_url,
+            ("--surface", "api", "surface"): surface,
+            ("--region", "api", "region"): region,
+            ("--directions", "export", "directions"): directions,
+            ("--redaction", "export", "redaction"): redaction,
+            ("--concurrency", "limits", "concurrency"): concurrency,
+            ("--rate", "limits", "requests_per_second"): rate,
+            ("--timezone", "output", "timezone"): timezone,
+            ("--log-format", "log", "format"): log_format,
+            ("--log-level", "log", "level"): log_level,
+        }
+    )
+    with _reported():
+        exit_code = running.run(
+            manifest,
+            manifest_format=manifest_format,
+            config_file=config,
+            flags=flags,
+            results_file=results,
+            allow_missing=allow_missing,
+            progress=progress,
+            json_summary=json,
+        )
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def plan(
+    manifest: Manifest,
+    *,
+    manifest_format: ManifestFormat = None,
+    config: Config = None,
+    output: Output = None,
+    directions: Directions = None,
+    redaction: RedactionList = None,
+    timezone: Timezone = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+) -> None:
+    """Say what `run` would do; downloads nothing, writes nothing, needs no key."""
+    from exporter import running
+
+    flags = _flags(
+        {
+            ("--output", "output", "url"): output,
+            ("--directions", "export", "directions"): directions,
+            ("--redaction", "export", "redaction"): redaction,
+            ("--timezone", "output", "timezone"): timezone,
+        }
+    )
+    with _reported():
+        running.plan(
+            manifest,
+            manifest_format=manifest_format,
+            config_file=config,
+            flags=flags,
+            as_json=json,
+        )
+
+
+@app.command()
+def schema(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="config, manifest or results.")],
+) -> None:
+    """Print a JSON Schema."""
+    from exporter import schemas
+
+    with _reported():
+        typer.echo(schemas.schema(name))
+
+
+@app.command()
+def sandbox(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0: any free one.")] = 8765,
+    scenario: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Faults, limits and keys (YAML).")
+    ] = None,
+    requests_per_second: Annotated[
+        float | None, typer.Option(metavar="N", help="Of each key; more is answered with 429.")
+    ] = None,
+    burst: Annotated[
+        int | None, typer.Option(metavar="N", help="Requests at once before the rate counts.")
+    ] = None,
+    max_concurrent: Annotated[
+        int | None, typer.Option(metavar="N", help="Requests under way; more get 429.")
+    ] = None,
+    latency: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Before any answer.")
+    ] = None,
+    call_seconds: Annotated[
+        str | None, typer.Option(metavar="MIN-MAX", help="How long calls last.")
+    ] = None,
+    codec: Annotated[str | None, typer.Option(metavar="pcm|mulaw|alaw")] = None,
+    sample_rate: Annotated[int | None, typer.Option(metavar="HZ")] = None,
+    header_style: Annotated[
+        str | None, typer.Option(metavar="STYLE", help="normal, streamed, extensible, …")
+    ] = None,
+    framing: Annotated[
+        str | None, typer.Option(metavar="length|chunked|close", help="How a body's end is told.")
+    ] = None,
+    no_pii: Annotated[
+        bool, typer.Option("--no-pii", help="No key has PII access: raw is silently redacted.")
+    ] = False,
+    clock_skew: Annotated[
+        float, typer.Option(metavar="SECONDS", help="The server's clock is so much fast.")
+    ] = 0.0,
+    allow_any_address: Annotated[
+        bool, typer.Option("--allow-any-address", help="Listen where other machines can connect.")
+    ] = False,
+) -> None:
+    """Serve a local imitation of the API, with faults on request, until interrupted."""
+    from exporter import rehearsal
+
+    with _reported():
+        rehearsal.sandbox(
+            host=host,
+            port=port,
+            scenario=scenario,
+            requests_per_second=requests_per_second,
+            burst=burst,
+            max_concurrent=max_concurrent,
+            latency=latency,
+            call_seconds=call_seconds,
+            codec=codec,
+            sample_rate=sample_rate,
+            header_style=header_style,
+            framing=framing,
+            pii_access=not no_pii,
+            clock_skew=clock_skew,
+            allow_any_address=allow_any_address,
+        )
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path, typer.Option("--folder", "-o", metavar="FOLDER", help="Where to work.")
+    ] = Path("demo-archive"),
+) -> None:
+    """Start the sandbox, export a dozen conversations from it, verify them, say where to look."""
+    from exporter import demo as demonstration
+
+    with _reported():
+        exit_code = demonstration.demo(folder)
+    raise typer.Exit(exit_code)
+
+
+def _flags(given: dict[tuple[str, str, str], object]) -> list[Flag]:
+    from exporter.settings import Flag
+
+    return [
+        Flag(name, (section, key), value)
+        for (name, section, key), value in given.items()
+        if value is not None
+    ]
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Errors become a message for people and an exit code."""
+    try:
+        yield
+    except ExporterError as error:
+        typer.echo(f"error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing was under way", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    except BrokenPipeError:
+        # Nobody reads standard output any more; python would complain again while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None

@@ -1,0 +1,376 @@
+"""The API over aiohttp: opens a recording and hands out its bytes.
+
+Whatever aiohttp, TLS or the operating system raise is translated into `FetchError` here and
+nowhere else. The key goes into one header of one request to one origin: redirects are not followed,
+cookies are not kept.
+
+Source of paths, headers, queries and error bodies: the vendor's API reference, "Get conversation
+audio" and "Errors", of both surfaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import ssl
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from exporter import __version__
+from exporter.errors import ConfigError, ErrorKind, FetchError
+from exporter.model import Redaction, Surface
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from exporter.model import Recording
+
+CORRELATION_HEADER = "X-PolyAI-Correlation-Id"
+_BUFFER_SIZE = 256 * 1024  # more made no difference when measured
+_MAX_ERROR_BODY = 64 * 1024
+_MAX_MESSAGE = 300
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+_PATHS = {
+    Surface.PLATFORM_V3: "/v3/{account}/{project}/conversations/{conversation}/audio",
+    # The newer surface names the project "agent" and derives the account from the key.
+    Surface.AGENTS_V1: "/v1/agents/{project}/conversations/{conversation}/audio",
+}
+
+_NOT_FOUND_KINDS = {
+    "CONVERSATIONS_RECORDING_NOT_FOUND": ErrorKind.RECORDING_NOT_FOUND,
+    "CONVERSATIONS_NOT_FOUND": ErrorKind.CONVERSATION_NOT_FOUND,
+    "ACCOUNT_NOT_FOUND": ErrorKind.PROJECT_NOT_FOUND,
+    "PROJECT_NOT_FOUND": ErrorKind.PROJECT_NOT_FOUND,
+}
+_STATUS_KINDS = {
+    HTTPStatus.UNAUTHORIZED: ErrorKind.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: ErrorKind.FORBIDDEN,
+    HTTPStatus.REQUEST_TIMEOUT: ErrorKind.TIMEOUT,
+    HTTPStatus.GONE: ErrorKind.GONE,
+    HTTPStatus.TOO_MANY_REQUESTS: ErrorKind.RATE_LIMITED,
+    HTTPStatus.NOT_IMPLEMENTED: ErrorKind.BAD_REQUEST,
+}
+
+# First match wins, so subclasses stand before their bases. A test walks aiohttp's whole error
+# tree through this table.
+_FOREIGN_KINDS: tuple[tuple[type[BaseException], ErrorKind, str], ...] = (
+    (aiohttp.ClientConnectorDNSError, ErrorKind.DNS, "the host name could not be resolved"),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        ErrorKind.CERTIFICATE,
+        "the server's certificate is not trusted",
+    ),
+    (aiohttp.ServerFingerprintMismatch, ErrorKind.CERTIFICATE, "the server's certificate changed"),
+    (
+        ssl.SSLCertVerificationError,
+        ErrorKind.CERTIFICATE,
+        "the server's certificate is not trusted",
+    ),
+    (aiohttp.ClientSSLError, ErrorKind.TLS, "the TLS hand-shake failed"),
+    (ssl.SSLError, ErrorKind.TLS, "the TLS connection failed"),
+    (TimeoutError, ErrorKind.TIMEOUT, "no answer in time"),
+    (aiohttp.ClientConnectorError, ErrorKind.CONNECT, "no connection to the server"),
+    (aiohttp.ClientHttpProxyError, ErrorKind.CONNECT, "the proxy refused the connection"),
+    (aiohttp.ClientPayloadError, ErrorKind.TRUNCATED, "the body ended too early"),
+    (aiohttp.ClientResponseError, ErrorKind.CONNECTION_LOST, "the answer was not valid HTTP"),
+    (aiohttp.ClientError, ErrorKind.CONNECTION_LOST, "the connection was lost"),
+    (OSError, ErrorKind.CONNECTION_LOST, "the connection was lost"),
+)
+
+
+class _Envelope(msgspec.Struct):
+    """The API's error body; all else in it is ignored."""
+
+    error_code: str | None = None
+    error_message: str | None = None
+    error_id: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; `read` is the longest time without a byte."""
+
+    connect: float
+    read: float
+    total: float
+
+
+class AudioBody:
+    """The body of one answer.
+
+    Attributes:
+        content_length: bytes promised by HTTP, None when the server did not say.
+        correlation_id: what the vendor's support asks for.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, correlation_id: str | None) -> None:
+        self._response = response
+        self.content_length = response.content_length
+        self.correlation_id = correlation_id
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The bytes as they arrive, in pieces of up to some 100 KiB.
+
+        Raises:
+            FetchError: the connection broke, stalled, or the promised length did not come.
+        """
+        received = 0
+        with _translated(self._response.status, self.correlation_id):
+            try:
+                async for chunk in self._response.content.iter_any():
+                    received += len(chunk)
+                    yield chunk
+            except aiohttp.ClientPayloadError:
+                # aiohttp 3.14.0 to 3.14.3 raises this for whole bodies when the reader is slow.
+                if received != self.content_length:
+                    raise
+        if self.content_length is not None and received != self.content_length:
+            raise FetchError(
+                ErrorKind.TRUNCATED,
+                f"the body ended after {received} of {self.content_length} bytes",
+                http_status=self._response.status,
+                correlation_id=self.correlation_id,
+            )
+
+
+class Client:
+    """Opens recordings. One per run; an async context manager.
+
+    Args:
+        origin: scheme, host and path prefix of the API.
+        surface: the API family that answers there.
+        timeouts: of each request.
+        ca_file: PEM file of certificate authorities, None for the system's.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+
+    def __init__(
+        self, *, origin: str, surface: Surface, timeouts: Timeouts, ca_file: Path | None = None
+    ) -> None:
+        self._origin = origin
+        self._path = _PATHS[surface]
+        self._timeouts = timeouts
+        self._tls = _tls_context(ca_file)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool."""
+        self._session = aiohttp.ClientSession(
+            # The worker pool bounds the number of connections; a second bound would only hide it.
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+            timeout=aiohttp.ClientTimeout(
+                total=self._timeouts.total,
+                connect=self._timeouts.connect,
+                sock_read=self._timeouts.read,
+            ),
+            headers={
+                "Accept": "audio/wav",
+                # Audio does not compress, and sizes must mean what they say.
+                "Accept-Encoding": "identity",
+                "User-Agent": f"exporter/{__version__}",
+            },
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_BUFFER_SIZE,
+            # A proxy from the environment must not see what is meant for this machine.
+            trust_env=urlsplit(self._origin).hostname not in _LOOPBACK,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    @contextlib.asynccontextmanager
+    async def open(self, recording: Recording, api_key: str) -> AsyncIterator[AudioBody]:
+        """Ask for one recording.
+
+        Direction and redaction are always sent, for the surfaces' defaults differ from ours.
+
+        Raises:
+            FetchError: anything but a 200 with a body that may be audio.
+        """
+        if self._session is None:
+            raise RuntimeError("use the client as a context manager")
+        with _translated():
+            response = await self._session.get(
+                self._url(recording), headers={"x-api-key": api_key}, allow_redirects=False
+            )
+        try:
+            correlation_id = response.headers.get(CORRELATION_HEADER)
+            if response.status != HTTPStatus.OK:
+                with _translated():
+                    raise await _error_of(response, correlation_id)
+            with _translated():
+                await _refuse_other_content(response, correlation_id)
+            yield AudioBody(response, correlation_id)
+        finally:
+            # After the last byte the connection went back to the pool already; one with bytes
+            # left on it is closed here, not handed to the next request.
+            response.close()
+
+    def _url(self, recording: Recording) -> URL:
+        path = self._path.format(
+            account=quote(recording.account_id, safe=""),
+            project=quote(recording.project_id, safe=""),
+            conversation=quote(recording.conversation_id, safe=""),
+        )
+        redacted = "true" if recording.redaction is Redaction.REDACTED else "false"
+        return URL(
+            f"{self._origin}{path}?direction={recording.direction}&redacted={redacted}",
+            encoded=True,
+        )
+
+
+@contextlib.contextmanager
+def _translated(
+    http_status: int | None = None, correlation_id: str | None = None
+) -> Iterator[None]:
+    """Foreign errors become `FetchError`."""
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:
+        kind, words = kind_of_foreign(error)
+        detail = _printable(str(error) or type(error).__name__)
+        raise FetchError(
+            kind, f"{words} ({detail})", http_status=http_status, correlation_id=correlation_id
+        ) from None
+
+
+def kind_of_foreign(error: aiohttp.ClientError | OSError) -> tuple[ErrorKind, str]:
+    """What a library's error means: its kind, and words for people."""
+    return next(
+        (kind, words) for foreign, kind, words in _FOREIGN_KINDS if isinstance(error, foreign)
+    )
+
+
+async def _error_of(response: aiohttp.ClientResponse, correlation_id: str | None) -> FetchError:
+    """What an answer other than 200 means."""
+    body = await _beginning(response)
+    envelope = _parse_envelope(body)
+    status = response.status
+    code = envelope.error_code if envelope else None
+    if envelope and (words := envelope.error_message or envelope.error):
+        message = f"the API answered {status}: {_printable(words)}"
+    elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        message = f"the server answered {status} and points elsewhere; the key is not sent there"
+    else:
+        message = f"the server answered {status} with {_describe(body)}"
+    return FetchError(
+        _kind_of(status, envelope),
+        message,
+        http_status=status,
+        code=_printable(code) if code else None,
+        correlation_id=correlation_id or (envelope.error_id if envelope else None),
+        retry_after=_retry_after(response),
+    )
+
+
+def _kind_of(status: int, envelope: _Envelope | None) -> ErrorKind:
+    if status == HTTPStatus.NOT_FOUND:
+        if envelope is None or envelope.error_code is None:
+            return ErrorKind.WRONG_HOST
+        return _NOT_FOUND_KINDS.get(envelope.error_code, ErrorKind.CONVERSATION_NOT_FOUND)
+    if status in _STATUS_KINDS:
+        return _STATUS_KINDS[HTTPStatus(status)]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ErrorKind.SERVER_ERROR
+    if status >= HTTPStatus.BAD_REQUEST:
+        return ErrorKind.BAD_REQUEST
+    return ErrorKind.UNEXPECTED_STATUS
+
+
+async def _refuse_other_content(
+    response: aiohttp.ClientResponse, correlation_id: str | None
+) -> None:
+    """A 200 may carry a gateway's page or a JSON error: say so instead of "not a WAV file".
+
+    The bytes decide in the end; a type that is merely unusual or missing passes here.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    kind = response.content_type.lower()
+    if kind in {"application/json", "text/html", "text/plain", "application/xml", "text/xml"}:
+        found = f"{kind}: {_describe(await _beginning(response))}"
+    elif encoding != "identity":
+        found = f"a body compressed with {_printable(encoding)}, which was not asked for"
+    else:
+        return
+    raise FetchError(
+        ErrorKind.NOT_AUDIO,
+        f"the server answered 200 with {found}",
+        http_status=response.status,
+        correlation_id=correlation_id,
+    )
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The first part of a body that should be short."""
+    body = b""
+    while len(body) < _MAX_ERROR_BODY:
+        chunk = await response.content.read(_MAX_ERROR_BODY - len(body))
+        if not chunk:
+            break
+        body += chunk
+    return body
+
+
+def _parse_envelope(body: bytes) -> _Envelope | None:
+    try:
+        return msgspec.json.decode(body, type=_Envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _describe(body: bytes) -> str:
+    if not body:
+        return "an empty body"
+    return f"the body {_printable(body[:80].decode('utf-8', 'replace'))!r}"
+
+
+def _printable(text: str) -> str:
+    """One line of visible characters, cut to a length that suits a log."""
+    line = " ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]", " ", text).split())
+    return line if len(line) <= _MAX_MESSAGE else f"{line[:_MAX_MESSAGE]}…"
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds to wait: a number, or a date by the server's own clock. None where unreadable."""
+    value = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+        now = parsedate_to_datetime(response.headers.get("Date", ""))
+        return max(0.0, (until - now).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError among them: not a PEM file
+        raise ConfigError(
+            f"cannot use api.ca_file {ca_file}: {error.strerror or error}",
+            hint="It must be a PEM file of certificate authorities.",
+        ) from None

@@ -1,0 +1,106 @@
+"""Which API key goes with which project. Keys live here and in the request header, nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from exporter.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from exporter.settings import CredentialSettings
+
+# Visible ASCII: what may stand in an HTTP header without being misread.
+_KEY = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An API key and the name under which people know it.
+
+    Attributes:
+        name: where the key came from, such as `POLYAI_API_KEY`; for messages.
+        key: the secret; left out of `repr`.
+    """
+
+    name: str
+    key: str = field(repr=False)
+
+
+class Credentials:
+    """Finds the credential of a project; reads each key once, when it is first needed."""
+
+    def __init__(
+        self, entries: Sequence[CredentialSettings], environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._entries = entries
+        self._environ = environ
+        self._found: dict[tuple[str, str], Credential] = {}
+        self._read: dict[int, Credential] = {}
+
+    def of(self, account_id: str, project_id: str) -> Credential:
+        """The credential for a project: the first entry that matches.
+
+        Raises:
+            ConfigError: no entry matches, or the key cannot be read.
+        """
+        project = account_id, project_id
+        if project not in self._found:
+            self._found[project] = self._look_up(account_id, project_id)
+        return self._found[project]
+
+    def require(self, projects: Iterable[tuple[str, str]]) -> list[Credential]:
+        """The credentials of all these projects, so that a missing key is known beforehand."""
+        return [self.of(*project) for project in projects]
+
+    def in_use(self) -> set[str]:
+        """Names of the credentials looked up so far."""
+        return {credential.name for credential in self._found.values()}
+
+    def _look_up(self, account_id: str, project_id: str) -> Credential:
+        for position, entry in enumerate(self._entries):
+            if entry.account_id in (None, account_id) and entry.project_id in (None, project_id):
+                if position not in self._read:
+                    self._read[position] = self._load(entry, f"{account_id}/{project_id}")
+                return self._read[position]
+        raise ConfigError(
+            f"no entry of `credentials` matches {account_id}/{project_id}",
+            hint="Add one with this account_id and project_id, or one without them for all.",
+        )
+
+    def _load(self, entry: CredentialSettings, needed_for: str) -> Credential:
+        if entry.api_key_env is not None:
+            name = entry.api_key_env
+            text = self._environ.get(name)
+            if text is None:
+                raise ConfigError(
+                    f"no API key for {needed_for}: the environment variable {name} is not set",
+                    hint=f"export {name}=…, or name another variable or a file in `credentials`.",
+                )
+        else:
+            name = str(entry.api_key_file)
+            text = _read_key_file(name, needed_for)
+        key = text.strip()
+        if not _KEY.fullmatch(key):
+            raise ConfigError(
+                f"the API key in {name} is {'empty' if not key else 'not a single visible word'}",
+                hint="It must be the key alone, without spaces, quotes or line breaks inside.",
+            )
+        return Credential(name, key)
+
+
+def _read_key_file(name: str, needed_for: str) -> str:
+    try:
+        with open(name, encoding="ascii") as file:  # noqa: PTH123 (the name is text everywhere else)
+            return file.read(4096)
+    except OSError as error:
+        raise ConfigError(
+            f"no API key for {needed_for}: cannot read {name}: {error.strerror}",
+            hint="Check api_key_file in `credentials`, and who may read that file.",
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"the API key in {name} is not plain text") from None

@@ -1,0 +1,11 @@
+"""What the archive holds, and how each run went: one SQLite file.
+
+A run is planned into the ledger before anything is fetched. A planned recording without an outcome
+counts as cancelled, so the numbers of a run add up whenever it ends, even by a loss of power.
+"""
+
+from exporter.ledger.rows import Looked, Planned, Totals
+from exporter.ledger.store import Ledger
+from exporter.ledger.thread import LedgerThread
+
+__all__ = ["Ledger", "LedgerThread", "Looked", "Planned", "Totals"]

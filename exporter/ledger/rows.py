@@ -1,0 +1,173 @@
+"""Rows of the ledger to values of the domain, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.errors import ErrorKind
+from exporter.model import (
+    Archived,
+    AudioFormat,
+    Direction,
+    ErrorInfo,
+    Outcome,
+    Recording,
+    Redaction,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A recording as the ledger knows it before a run decides what to do with it.
+
+    Attributes:
+        conversation: the ledger's own number for the conversation.
+        archived: what it holds of this variant, None when nothing.
+        collides: the conversation differs from an earlier one by case only.
+    """
+
+    recording: Recording
+    conversation: int
+    archived: Archived | None
+    collides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A recording that a run has yet to fetch.
+
+    Attributes:
+        seq: the ledger's number for it, in the manifest's order.
+        decision: as `plan` decided (`new`, `vanished`, `changed`).
+        archived: what was archived once; for `vanished` and `changed`.
+    """
+
+    seq: int
+    recording: Recording
+    decision: str
+    archived: Archived | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A run in numbers.
+
+    Attributes:
+        conversations: distinct conversations asked for.
+        duplicates: recordings named again, and dropped.
+        by_status: recordings by status; their sum is what was asked for.
+        size: bytes fetched in this run.
+        audio_seconds: of what was fetched.
+        requests: sent for recordings.
+        retries: of those, all but the first of each recording.
+        errors: outcomes by the API's error code, or by kind where it gave none.
+        planned: still without an outcome.
+    """
+
+    conversations: int
+    duplicates: int
+    by_status: dict[Status, int]
+    size: int
+    audio_seconds: float
+    requests: int
+    retries: int
+    errors: dict[str, int]
+    planned: int
+
+
+JOINS: Final = (
+    "JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
+    " LEFT JOIN recordings r ON r.conversation = o.conversation AND r.variant = o.variant"
+)
+RECORDING_COLUMNS: Final = "p.account_id, p.project_id, c.conversation_id, o.variant, c.started_at"
+ARCHIVED_COLUMNS: Final = (
+    "r.path, r.bytes, r.sha256, r.codec, r.sample_rate, r.channels, r.bits_per_sample,"
+    " r.duration_seconds, r.fetched_at, r.correlation_id"
+)
+
+
+def variant_name(recording: Recording) -> str:
+    """Direction and redaction in one word, such as `combined.redacted`."""
+    return f"{recording.direction}.{recording.redaction}"
+
+
+def timestamp(moment: datetime) -> str:
+    """UTC, ISO 8601."""
+    return moment.astimezone(UTC).isoformat()
+
+
+def to_recording(row: Sequence[Any]) -> Recording:
+    """From `RECORDING_COLUMNS`."""
+    account_id, project_id, conversation_id, variant, started_at = row
+    direction, redaction = variant.split(".")
+    return Recording(
+        account_id,
+        project_id,
+        conversation_id,
+        Direction(direction),
+        Redaction(redaction),
+        datetime.fromisoformat(started_at) if started_at else None,
+    )
+
+
+def to_archived(row: Sequence[Any]) -> Archived:
+    """From `ARCHIVED_COLUMNS`."""
+    path, size, sha256, *audio, fetched_at, correlation_id = row
+    return Archived(
+        path,
+        size,
+        sha256.hex(),
+        AudioFormat(*audio),
+        datetime.fromisoformat(fetched_at),
+        correlation_id,
+    )
+
+
+def from_archived(archived: Archived) -> tuple[object, ...]:
+    """As the columns of `recordings`, the key apart."""
+    audio = archived.audio
+    return (
+        archived.path,
+        archived.size,
+        bytes.fromhex(archived.sha256),
+        audio.codec,
+        audio.sample_rate,
+        audio.channels,
+        audio.bits_per_sample,
+        audio.duration_seconds,
+        timestamp(archived.fetched_at),
+        archived.correlation_id,
+    )
+
+
+def from_outcome(outcome: Outcome | None) -> tuple[object, ...]:
+    """Status, attempts and error as columns."""
+    if outcome is None:
+        return (None, 0, None, None, None, None, None)
+    error = outcome.error
+    if error is None:
+        return (outcome.status, outcome.attempts, None, None, None, None, None)
+    return (
+        outcome.status,
+        outcome.attempts,
+        error.kind,
+        error.message,
+        error.http_status,
+        error.code,
+        error.correlation_id,
+    )
+
+
+def to_outcome(row: Sequence[Any], archived: Sequence[Any]) -> Outcome:
+    """From status, attempts, error columns, and the archived columns of the same recording."""
+    status, attempts, kind, message, http_status, code, correlation_id = row
+    status = Status(status) if status else Status.CANCELLED
+    held = status in {Status.EXPORTED, Status.SKIPPED} and archived[0] is not None
+    error = ErrorInfo(ErrorKind(kind), message, http_status, code, correlation_id) if kind else None
+    return Outcome(status, to_archived(archived) if held else None, error, attempts)

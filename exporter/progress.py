@@ -1,0 +1,182 @@
+"""What people see on the terminal: a progress bar while a run goes on, a table when it is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from exporter.model import Status
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from exporter.export import Report
+    from exporter.ledger import Totals
+    from exporter.model import Outcome
+    from exporter.planning import Preview
+
+_BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
+_MEANING: Final = {
+    Status.EXPORTED: "fetched, verified and recorded",
+    Status.SKIPPED: "archived before",
+    Status.PENDING: "not there yet; the next run asks again",
+    Status.NOT_FOUND: "the API has no such recording",
+    Status.GONE: "deleted by the vendor",
+    Status.FAILED: "see `errors` and the results",
+    Status.CANCELLED: "not reached before the run ended",
+}
+
+
+def size(count: float) -> str:
+    """Bytes for people: `12.3 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:  # noqa: PLR2004
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Time for people: `1.2 s`, `3 min 20 s`, `5 h 07 min`."""
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+class ProgressBar:
+    """Done of total, recordings and bytes a second, time left, failures; on standard error."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("exporting"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            TimeRemainingColumn(compact=True),
+            _FailuresColumn(),
+            console=Console(stderr=True),
+            expand=True,
+        )
+        self._task = self._progress.add_task("", total=None, bytes=0, failures=0)
+        self._bytes = 0
+        self._failures = 0
+
+    def __enter__(self) -> Self:
+        """Show it."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave its last state on the screen."""
+        self._progress.stop()
+
+    def planned(self, totals: Totals) -> None:
+        """The number of recordings to fetch is known."""
+        self._progress.reset(self._task, total=totals.planned, bytes=0, failures=0)
+
+    def ended(self, outcome: Outcome) -> None:
+        """One more is done."""
+        if outcome.archived:
+            self._bytes += outcome.archived.size
+        if outcome.status in _BAD:
+            self._failures += 1
+        self._progress.update(self._task, advance=1, bytes=self._bytes, failures=self._failures)
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time or task.elapsed
+        if not elapsed:
+            return Text("")
+        rate = task.completed / elapsed
+        return Text(f"{rate:.1f}/s {size(task.fields['bytes'] / elapsed)}/s", style="cyan")
+
+
+class _FailuresColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        failures = task.fields["failures"]
+        return Text(f"{failures} not exported", style="red" if failures else "dim")
+
+
+def print_report(report: Report) -> None:
+    """How a run ended, on standard error."""
+    run, summary = report.run, report.summary
+    console = _console()
+    table = _table(f"run {run.id}: {run.status}", "recordings", "", "")
+    for status in Status:
+        count = getattr(summary, status)
+        if count or status in {Status.EXPORTED, Status.SKIPPED, Status.FAILED}:
+            style = "red" if count and status in _BAD else None
+            table.add_row(status.replace("_", " "), str(count), _MEANING[status], style=style)
+    about = f"of {summary.conversations} conversations"
+    if summary.duplicates:
+        about += f"; {summary.duplicates} more were named twice"
+    table.add_row("requested", str(summary.requested), about, style="bold")
+    console.print(table)
+    console.print(
+        f"{size(summary.bytes)} and {duration(summary.audio_seconds)} of audio"
+        f" in {duration(summary.elapsed_seconds)}; {summary.requests} requests,"
+        f" {summary.retries} retries, {summary.rate_limited} times rate limited"
+    )
+    for name, count in summary.errors.items():
+        console.print(f"{count} x {name}", style="red")
+    if report.reason:
+        console.print(f"ended early: {report.reason.message}", style="red", markup=False)
+        if report.reason.hint:
+            console.print(f"hint: {report.reason.hint}", markup=False)
+    console.print(f"archive: {run.archive}", markup=False)
+    if report.results_path:
+        console.print(f"results: {report.results_path}", markup=False)
+
+
+def print_preview(found: Preview, archive: str) -> None:
+    """What a run would do, on standard output."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = _table(f"plan for the archive {archive}", "account", "project", "date")
+    table.add_column("new", justify="right")
+    table.add_column("archived", justify="right", style="dim")
+    for each in found.partitions:
+        table.add_row(
+            each.account_id, each.project_id, each.date, str(each.new), str(each.archived)
+        )
+    console.print(table)
+    words = f"{found.requested} recordings of {found.conversations} conversations: "
+    words += f"{found.new} to fetch, {found.archived} archived before"
+    if found.refused:
+        words += f", {found.refused} refused (another identifier differs by case only)"
+    if found.duplicates:
+        words += f"; {found.duplicates} more were named twice"
+    console.print(words)
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    first, *others = columns
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="left" if name else "right")
+    return table

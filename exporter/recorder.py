@@ -1,0 +1,76 @@
+"""Commits outcomes in batches: file names first, then the ledger. Never the other way round.
+
+A crash between the two costs one download; the other order would leave a record without its file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from exporter.model import Outcome, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporter.ledger import Ledger, LedgerThread
+    from exporter.sinks.base import Sink
+
+_BATCH = 256  # outcomes committed in one transaction, at most
+
+
+class Recorder:
+    """Takes outcomes from the workers; `run` commits what has gathered while it committed last.
+
+    Args:
+        sink: made durable before the ledger is told.
+        ended: called with each outcome once it is on disk.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        ledger: Ledger,
+        thread: LedgerThread,
+        ended: Callable[[Outcome], None],
+    ) -> None:
+        self._sink = sink
+        self._ledger = ledger
+        self._thread = thread
+        self._ended = ended
+        # Bounded: workers wait for a slow disk instead of filling the memory.
+        self._queue: asyncio.Queue[tuple[int, Outcome] | None] = asyncio.Queue(2 * _BATCH)
+
+    async def put(self, seq: int, outcome: Outcome) -> None:
+        """Hand over the outcome of the recording that the ledger numbered `seq`."""
+        await self._queue.put((seq, outcome))
+
+    async def close(self) -> None:
+        """Nothing more comes: `run` ends when all is committed."""
+        await self._queue.put(None)
+
+    async def run(self) -> None:
+        """Commit until closed.
+
+        Raises:
+            DestinationError: the archive or the ledger cannot be written.
+        """
+        open_ended = True
+        while open_ended:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            open_ended = batch[-1] is not None
+            await self._commit([entry for entry in batch if entry is not None])
+
+    async def _commit(self, batch: Sequence[tuple[int, Outcome]]) -> None:
+        if not batch:
+            return
+        await self._sink.make_durable(
+            outcome.archived.path
+            for _, outcome in batch
+            if outcome.status is Status.EXPORTED and outcome.archived
+        )
+        await self._thread.run(self._ledger.record, batch)
+        for _, outcome in batch:
+            self._ended(outcome)

@@ -1,0 +1,94 @@
+"""The manifest's conversations, checked to the last, kept outside the memory until planned.
+
+A manifest may come through a pipe, and its last line may be wrong. So it is read to its end
+before the archive is touched; an unnamed temporary file holds what was read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exporter.model import Conversation, Direction, Redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_IN_MEMORY = 1024 * 1024
+_LENGTH_BYTES = 4
+_WRITE_BATCH = 256
+
+_Row = tuple[
+    str,
+    str,
+    str,
+    datetime | None,
+    tuple[Direction, ...] | None,
+    tuple[Redaction, ...] | None,
+    bool,
+]
+
+
+class Spool:
+    """Conversations on disk: written once, read in batches.
+
+    Attributes:
+        conversations: how many were read, those named twice included.
+        projects: (account, project) of all of them, in order of appearance.
+    """
+
+    def __init__(self, conversations: Iterable[Conversation]) -> None:
+        """Read them all; what the iterable raises comes out as it is."""
+        self.conversations = 0
+        self._projects: dict[tuple[str, str], None] = {}
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (lives on)
+        self._encode = msgspec.msgpack.Encoder().encode
+        batch: list[_Row] = []
+        for one in conversations:
+            self.conversations += 1
+            self._projects.setdefault((one.account_id, one.project_id))
+            batch.append(
+                (
+                    one.account_id,
+                    one.project_id,
+                    one.conversation_id,
+                    one.started_at,
+                    one.directions,
+                    one.redaction,
+                    one.in_progress,
+                )
+            )
+            if len(batch) == _WRITE_BATCH:
+                self._write(batch)
+                batch = []
+        self._write(batch)
+
+    @property
+    def projects(self) -> list[tuple[str, str]]:
+        """(account, project) of all conversations."""
+        return list(self._projects)
+
+    def _write(self, batch: list[_Row]) -> None:
+        data = self._encode(batch)
+        self._file.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+
+    def batches(self, at_least: int) -> Iterator[list[Conversation]]:
+        """All conversations in order, so many or a few more at a time."""
+        decode = msgspec.msgpack.Decoder(list[_Row]).decode
+        self._file.seek(0)
+        batch: list[Conversation] = []
+        while length := self._file.read(_LENGTH_BYTES):
+            rows = decode(self._file.read(int.from_bytes(length, "big")))
+            batch.extend(Conversation(*row) for row in rows)
+            if len(batch) >= at_least:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
