@@ -49,7 +49,7 @@ from exporter.throttle import Throttle
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from exporter.credentials import Credentials
@@ -97,6 +97,7 @@ class Job:
         manifest_sha256: of the manifest's bytes.
         allow_missing: not found and gone do not make the run fail.
         results_file: where to write the results besides the archive.
+        clean: takes secrets out of a text before it is kept.
     """
 
     spool: Spool
@@ -106,6 +107,7 @@ class Job:
     credentials: Credentials
     allow_missing: bool = False
     results_file: Path | None = None
+    clean: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ class _Run:
             retry=RetryPolicy(**settings.retry.model_dump(), sleep=stop.sleep),
             pending_grace=settings.export.pending_grace,
             refusals=run.refusals,
+            clean=job.clean,
         )
         return run
 

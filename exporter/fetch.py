@@ -115,6 +115,7 @@ class Fetcher:
         retry: RetryPolicy,
         pending_grace: timedelta,
         refusals: Refusals,
+        clean: Callable[[str], str] = str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
@@ -124,6 +125,7 @@ class Fetcher:
         self._retry = retry
         self._pending_grace = pending_grace
         self._refusals = refusals
+        self._clean = clean
         self._now = now
 
     async def fetch(self, recording: Recording, path: str) -> Outcome:
@@ -169,6 +171,9 @@ class Fetcher:
         try:
             archived = await with_retries(attempt, self._retry, on_retry=on_retry)
         except FetchError as error:
+            # A server may echo anything, the key and the caller's number among it.
+            error.message = self._clean(error.message)
+            error.code = self._clean(error.code) if error.code else None
             return self._failed(recording, credential, error, attempts)
         return Outcome(Status.EXPORTED, archived, attempts=attempts)
 

@@ -57,7 +57,8 @@ def run(
         as_json = settings.log.format == "json"
         log.configure(json=as_json, level=settings.log.level, redactor=redactor)
         credentials = Credentials(settings.credentials, environ)
-        with contextlib.closing(Spool(opened.conversations())) as spool:
+        with Spool() as spool:
+            spool.fill(opened.conversations())
             for credential in credentials.require(spool.projects):
                 redactor.add(credential.key)
             job = Job(
@@ -68,6 +69,7 @@ def run(
                 credentials=credentials,
                 allow_missing=allow_missing,
                 results_file=results_file,
+                clean=redactor.text,
             )
             show = sys.stderr.isatty() if progress is None else progress
             with _watcher(show=show and not as_json) as watcher:
@@ -147,7 +149,8 @@ def plan(
             environ=environ,
         )
         log.configure(json=False, level="error", redactor=log.Redactor())
-        with contextlib.closing(Spool(opened.conversations())) as spool:
+        with Spool() as spool:
+            spool.fill(opened.conversations())
             found = asyncio.run(preview(spool, settings))
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
