@@ -122,7 +122,8 @@ def print_report(report: Report) -> None:
     """How a run ended, on standard error."""
     run, summary = report.run, report.summary
     console = _console()
-    table = _table(f"run {run.id}: {run.status}", "recordings", "", "")
+    columns = "outcome", "recordings", "meaning"
+    table = _table(f"run {run.id}: {run.status}", *columns, numbers=("recordings",))
     for status in Status:
         count = getattr(summary, status)
         if count or status in {Status.EXPORTED, Status.SKIPPED, Status.FAILED}:
@@ -152,9 +153,8 @@ def print_report(report: Report) -> None:
 def print_preview(found: Preview, archive: str) -> None:
     """What a run would do, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
-    table = _table(f"plan for the archive {archive}", "account", "project", "date")
-    table.add_column("new", justify="right")
-    table.add_column("archived", justify="right", style="dim")
+    columns = "account", "project", "date", "new", "archived"
+    table = _table(f"plan for the archive {archive}", *columns, numbers=("new", "archived"))
     for each in found.partitions:
         table.add_row(
             each.account_id, each.project_id, each.date, str(each.new), str(each.archived)
@@ -173,10 +173,8 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    first, *others = columns
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="left" if name else "right")
+    for name in columns:
+        table.add_column(name, justify="right" if name in numbers else "left")
     return table
