@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from json import dumps
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 from urllib.parse import quote
 
 import structlog
@@ -89,9 +89,29 @@ class Redactor:
                 return self.text(str(value))
 
 
+class _StandardError:
+    """Standard error as it is when written to: a progress bar takes its place for a while."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
+def _without_nothing(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Fields that are not known are left out."""
+    return {name: value for name, value in event.items() if value is not None}
+
+
 def configure(*, json: bool, level: str, redactor: Redactor, stream: TextIO | None = None) -> None:
     """Send structlog's events to `stream` (standard error) as JSON lines or for people."""
-    stream = stream or sys.stderr
+    stream = stream or cast("TextIO", _StandardError())
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if json
@@ -104,6 +124,7 @@ def configure(*, json: bool, level: str, redactor: Redactor, stream: TextIO | No
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _without_nothing,
             structlog.processors.format_exc_info,  # before the redactor, which reads it too
             redactor,
             renderer,
