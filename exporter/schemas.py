@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import UsageError
+from exporter.partition import partition_schema
 from exporter.results import results_schema
 from exporter.settings import Settings
 
@@ -37,5 +38,6 @@ def _config_schema() -> dict[str, Any]:
 
 _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "config": _config_schema,
+    "partition": partition_schema,
     "results": results_schema,
 }

@@ -240,6 +240,9 @@ class OutputSettings(_Section):
     """In which a conversation's start has its date."""
     dir_mode: Mode = 0o700
     file_mode: Mode = 0o600
+    state_dir: Path | None = None
+    """Where the ledger lies instead of in the archive, in a folder of its own for each archive;
+    for archives on network file systems, which SQLite cannot use safely."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -269,6 +272,10 @@ class ExportSettings(_Section):
     ] = (Redaction.REDACTED,)
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
+    recheck: bool = False
+    """Hash what is archived again before it is skipped, instead of comparing sizes only."""
+    refresh: bool = False
+    """Fetch again what is archived; other content is kept beside the old, under a new name."""
 
 
 class LimitSettings(_Section):
@@ -280,6 +287,10 @@ class LimitSettings(_Section):
     """At most so many requests in any one second; as many as the server takes when null."""
     max_recording_bytes: ByteSize = ByteSize(2 * 1024**3)
     """A longer body is refused."""
+    min_free_bytes: ByteSize = ByteSize(1024**3)
+    """A run does not start, and stops, when less than this is free where the archive lies."""
+    wait: Duration = timedelta()
+    """How long to wait for another run that holds the archive."""
 
 
 class RetrySettings(_Section):
