@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from exporter.credentials import Credential, Credentials
     from exporter.model import Recording
     from exporter.retry import RetryPolicy
+    from exporter.target import Target
     from exporter.throttle import Throttle
     from exporter.writer import Writer
 
@@ -128,8 +129,8 @@ class Fetcher:
         self._clean = clean
         self._now = now
 
-    async def fetch(self, recording: Recording, path: str) -> Outcome:
-        """Bring one recording to its path.
+    async def fetch(self, recording: Recording, target: Target) -> Outcome:
+        """Bring one recording to its target.
 
         Raises:
             DestinationError: the archive cannot be written.
@@ -144,15 +145,18 @@ class Fetcher:
                 raise _RefusedBeforeError(refused)
             attempts += 1
             async with self._client.open(recording, credential.key) as body:
-                written = await self._writer.write(body.chunks(), path)
+                written = await self._writer.write(body.chunks(), target.path, known=target.known)
             self._refusals.note_accepted(credential)
+            if not written.is_new:
+                return target.known[written.sha256]
             return Archived(
-                path,
+                target.path,
                 written.size,
                 written.sha256,
                 written.audio,
                 self._now(),
                 body.correlation_id,
+                target.version,
             )
 
         def on_retry(error: FetchError, delay: float) -> None:
@@ -175,6 +179,8 @@ class Fetcher:
             error.message = self._clean(error.message)
             error.code = self._clean(error.code) if error.code else None
             return self._failed(recording, credential, error, attempts)
+        if archived.sha256 in target.known:  # fetched again, and still the same
+            return Outcome(Status.SKIPPED, archived, attempts=attempts)
         return Outcome(Status.EXPORTED, archived, attempts=attempts)
 
     def _failed(

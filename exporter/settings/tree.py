@@ -161,6 +161,9 @@ class OutputSettings(Section):
     """Permissions of folders, as octal digits in quotes."""
     file_mode: FileMode = 0o600
     """Permissions of files, as octal digits in quotes."""
+    state_dir: FileName | None = None
+    """Where the ledger lies instead of in the archive, in a folder of its own for each archive;
+    for archives on network file systems, which SQLite cannot use safely."""
 
 
 class ExportSettings(Section):
@@ -186,6 +189,10 @@ class ExportSettings(Section):
     """`redacted`, `raw`, or both."""
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
+    recheck: Switch = False
+    """Hash what is archived again before it is skipped, instead of comparing sizes only."""
+    refresh: Switch = False
+    """Fetch again what is archived; other content is kept beside the old, under a new name."""
 
 
 class LimitSettings(Section):
@@ -197,6 +204,10 @@ class LimitSettings(Section):
     """At most so many requests in any one second; as many as the server takes when null."""
     max_recording_bytes: Size = 2 * 1024**3
     """A longer body is refused."""
+    min_free_bytes: Size = 1024**3
+    """A run does not start, and stops, when less than this is free where the archive lies."""
+    wait: Duration = timedelta()
+    """How long to wait for another run that holds the archive."""
 
 
 class RetrySettings(Section):
