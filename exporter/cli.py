@@ -101,6 +101,12 @@ def run(
         Path | None, typer.Option(metavar="FILE", help="Write the results here too.")
     ] = None,
     timezone: Timezone = None,
+    max_failures: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
+    ] = None,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Not found and gone do not make the run fail."),
@@ -128,6 +134,8 @@ def run(
             ("--redaction", "export", "redaction"): redaction,
             ("--concurrency", "limits", "concurrency"): concurrency,
             ("--rate", "limits", "requests_per_second"): rate,
+            ("--max-failures", "limits", "max_failures"): max_failures,
+            ("--deadline", "limits", "deadline"): deadline,
             ("--timezone", "output", "timezone"): timezone,
             ("--log-format", "log", "format"): log_format,
             ("--log-level", "log", "level"): log_level,

@@ -14,7 +14,6 @@ import contextlib
 import re
 import ssl
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -26,6 +25,7 @@ from yarl import URL
 from exporter import __version__
 from exporter.errors import ConfigError, ErrorKind, FetchError
 from exporter.model import Redaction, Surface
+from exporter.retry import parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -282,7 +282,9 @@ async def _error_of(response: aiohttp.ClientResponse, correlation_id: str | None
         http_status=status,
         code=_printable(code) if code else None,
         correlation_id=correlation_id or (envelope.error_id if envelope else None),
-        retry_after=_retry_after(response),
+        retry_after=parse_retry_after(
+            response.headers.get("Retry-After", ""), response.headers.get("Date", "")
+        ),
     )
 
 
@@ -351,19 +353,6 @@ def _printable(text: str) -> str:
     """One line of visible characters, cut to a length that suits a log."""
     line = " ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]", " ", text).split())
     return line if len(line) <= _MAX_MESSAGE else f"{line[:_MAX_MESSAGE]}…"
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    """Seconds to wait: a number, or a date by the server's own clock. None where unreadable."""
-    value = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-        now = parsedate_to_datetime(response.headers.get("Date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from exporter import __version__
 from exporter.archive import layout_of, open_ledger, open_sink
 from exporter.client import Client, Timeouts
 from exporter.errors import DestinationError, ExporterError
-from exporter.fetch import REFUSED_KINDS, Fetcher, Refusals
+from exporter.fetch import Fetcher
 from exporter.layout import RESERVED
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import Outcome, Status
@@ -44,8 +45,9 @@ from exporter.results import (
 )
 from exporter.retry import RetryPolicy
 from exporter.sinks.local import LocalSink
-from exporter.stopping import Stop, StopReason
+from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 from exporter.throttle import Throttle
+from exporter.trust import Host, Refusals
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
@@ -136,12 +138,18 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files")
     )
     async with contextlib.AsyncExitStack() as stack:
+        if (deadline := job.settings.limits.deadline) is not None:
+            reason = deadline_passed(deadline)
+            timer = asyncio.get_running_loop().call_later(
+                deadline.total_seconds(), stop.request, reason
+            )
+            stack.callback(timer.cancel)
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
         try:
             await run.plan()
             await run.fetch()
         except ExporterError as error:
-            stop.request(StopReason(error.message, error.hint, error.exit_code))
+            stop.request(StopReason.of(error))
         return await run.report()
 
 
@@ -157,8 +165,16 @@ class _Run:
         self.started_at = datetime.now(UTC)
         self.clock_start = time.monotonic()
         self.layout = layout_of(settings)
-        self.throttle = Throttle(settings.limits.requests_per_second, sleep=stop.sleep)
-        self.refusals = Refusals()
+        self.throttle = Throttle(
+            settings.limits.requests_per_second,
+            concurrency=settings.limits.concurrency,
+            adaptive=settings.limits.adaptive,
+            longest_pause=settings.retry.max_delay,
+            sleep=stop.sleep,
+            stopped=stop.event.is_set,
+            tell=_log.info,
+        )
+        self.failures = 0
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
@@ -193,7 +209,16 @@ class _Run:
             throttle=run.throttle,
             retry=RetryPolicy(**settings.retry.model_dump(), sleep=stop.sleep),
             pending_grace=settings.export.pending_grace,
-            refusals=run.refusals,
+            refusals=Refusals(
+                {project: job.credentials.of(*project).name for project in job.spool.projects}
+            ),
+            host=Host(
+                max_outage=settings.retry.max_outage,
+                max_delay=settings.retry.max_delay,
+                clock=time.monotonic,
+                chance=random.random,
+            ),
+            give_up=lambda error: stop.request(StopReason.of(error)),
         )
         return run
 
@@ -206,6 +231,7 @@ class _Run:
             self.sink,
             self.job.spool,
             choice=choice_of(self.job.settings),
+            stop=self.stop.event,
         )
         _log.info(
             "run.planned",
@@ -239,8 +265,8 @@ class _Run:
         async def handle(planned: Planned) -> None:
             outcome = await self._fetch_one(planned)
             await recorder.put(planned.seq, outcome)
-            if outcome.error and outcome.error.kind in REFUSED_KINDS:
-                self.refusals.check(self.job.credentials.in_use())
+            if outcome.status is Status.FAILED:
+                self._count_failure()
 
         try:
             await run_pool(
@@ -249,13 +275,22 @@ class _Run:
                 concurrency=self.job.settings.limits.concurrency,
                 stop=self.stop.event,
             )
+            self.fetcher.check(at_the_end=True)
         except ExporterError as error:
             # What was fetched until now is still to be recorded, so the recorder is left alone.
-            self.stop.request(StopReason(error.message, error.hint, error.exit_code))
+            self.stop.request(StopReason.of(error))
+
+    def _count_failure(self) -> None:
+        self.failures += 1
+        most = self.job.settings.limits.max_failures
+        if most is not None and self.failures >= most:
+            self.stop.request(too_many_failures(self.failures))
 
     async def _end_after_grace(self, pool: asyncio.Task[None]) -> None:
+        """What is under way when the run is to stop gets some time to finish; or is rolled back."""
         await self.stop.event.wait()
-        await asyncio.sleep(_GRACE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.hurry.wait(), _GRACE_SECONDS)
         pool.cancel()
 
     async def _planned(self) -> AsyncIterator[Planned]:
@@ -311,8 +346,9 @@ class _Run:
             bytes=totals.size,
             audio_seconds=round(totals.audio_seconds, 3),
             elapsed_seconds=round(time.monotonic() - self.clock_start, 3),
-            requests=totals.requests,
-            retries=totals.retries,
+            # Counted where they leave: a recording cut off by the end of the run has no outcome.
+            requests=self.throttle.requests,
+            retries=self.throttle.retries,
             rate_limited=self.throttle.rate_limited,
             errors=totals.errors,
             pii_access=[

@@ -20,6 +20,8 @@ from exporter.model import ErrorInfo, Outcome, Status
 from exporter.plan import Choice, Decision, decide, recordings
 
 if TYPE_CHECKING:
+    import asyncio
+
     from exporter.ledger import Looked, Totals
     from exporter.settings import Settings
     from exporter.sinks.base import Sink
@@ -68,6 +70,7 @@ async def plan_into(
     *,
     choice: Choice,
     archive: Ledger | None = None,
+    stop: asyncio.Event | None = None,
 ) -> Totals:
     """Enter every recording of the spool with what is to be done about it.
 
@@ -78,9 +81,12 @@ async def plan_into(
         spool: the conversations.
         choice: what is exported where the manifest does not say.
         archive: the ledger that knows what is archived, if that is another one.
+        stop: once set, what is left of the spool is not entered any more.
     """
     duplicates = 0
     for conversations in spool.batches(_BATCH):
+        if stop is not None and stop.is_set():
+            break
         wanted = [one for each in conversations for one in recordings(each, choice)]
         looked = await thread.run(ledger.look_up, wanted)
         if archive is not None:

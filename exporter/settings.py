@@ -278,8 +278,14 @@ class LimitSettings(_Section):
     """Recordings fetched at a time."""
     requests_per_second: PositiveFloat | None = None
     """At most so many requests in any one second; as many as the server takes when null."""
+    adaptive: bool = True
+    """Learn from refusals, failures and latency how much the server takes, and stay below it."""
     max_recording_bytes: ByteSize = ByteSize(2 * 1024**3)
     """A longer body is refused."""
+    max_failures: PositiveInt | None = None
+    """The run stops when so many recordings have failed; never when null."""
+    deadline: Duration | None = None
+    """The run stops after so long, such as `6h`; never when null."""
 
 
 class RetrySettings(_Section):
@@ -290,7 +296,9 @@ class RetrySettings(_Section):
     max_delay: PositiveFloat = 60
     """Longest back-off between two attempts."""
     max_retry_after: NonNegativeInt = 300
-    """Longest wait that the server may ask for."""
+    """Longest wait that the server may ask for; the run ends when it asks for more."""
+    max_outage: Annotated[float, Field(ge=0)] = 120
+    """How long the server may be away, or answer nothing but failures, before the run ends."""
 
 
 class LogSettings(_Section):

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from exporter.errors import ErrorKind, FetchError
+from exporter.errors import ErrorKind, ExporterError, FetchError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+_LIMIT_REACHED = 8  # exit code
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +30,43 @@ class StopReason:
     exit_code: int
     by_signal: bool = False
 
+    @classmethod
+    def of(cls, error: ExporterError) -> StopReason:
+        """An error that ends the run."""
+        return cls(error.message, error.hint, error.exit_code)
+
+
+def deadline_passed(deadline: timedelta) -> StopReason:
+    """`limits.deadline`."""
+    return StopReason(
+        f"the deadline of {deadline} has passed",
+        "Run again to go on: what is archived is skipped.",
+        _LIMIT_REACHED,
+    )
+
+
+def too_many_failures(count: int) -> StopReason:
+    """`limits.max_failures`."""
+    return StopReason(
+        f"{count} {'recording' if count == 1 else 'recordings'} failed, and limits.max_failures"
+        " allows no more",
+        "See `errors` in the results for why; what is archived is skipped by the next run.",
+        _LIMIT_REACHED,
+    )
+
 
 class Stop:
     """Asked for once, seen by everybody.
 
     Attributes:
         event: set when the run is to end.
+        hurry: set when not even what is under way is to be finished.
         reason: the first reason given; None while the run may go on.
     """
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
+        self.hurry = asyncio.Event()
         self.reason: StopReason | None = None
 
     def request(self, reason: StopReason) -> None:
@@ -43,14 +75,20 @@ class Stop:
             self.reason = reason
             self.event.set()
 
+    @property
+    def requested(self) -> bool:
+        """Whether the run is to end."""
+        return self.event.is_set()
+
     async def sleep(self, seconds: float) -> None:
         """Wait so long; a run that ends does not wait.
 
         Raises:
             FetchError: `cancelled`, the run stopped meanwhile.
         """
-        try:
-            await asyncio.wait_for(self.event.wait(), seconds)
-        except TimeoutError:
-            return
+        if not self.requested:
+            try:
+                await asyncio.wait_for(self.event.wait(), seconds)
+            except TimeoutError:
+                return
         raise FetchError(ErrorKind.CANCELLED, "the run stopped before the next attempt")
