@@ -110,8 +110,8 @@ async def _demo(archive: Path, manifest: Path) -> int:
 
 
 async def _export(manifest: Path, settings: Settings, bar: ProgressBar | None) -> Report:
-    with open_manifest(str(manifest)) as opened:
-        spool = Spool(opened.conversations())
+    with open_manifest(str(manifest)) as opened, Spool() as spool:
+        spool.fill(opened.conversations())
         job = Job(
             spool=spool,
             manifest_path=opened.source,
@@ -119,10 +119,7 @@ async def _export(manifest: Path, settings: Settings, bar: ProgressBar | None) -
             settings=settings,
             credentials=Credentials(settings.credentials, {DEFAULT_KEY_VARIABLE: _KEY}),
         )
-    try:
         return await export(job, Stop(), bar)
-    finally:
-        spool.close()
 
 
 def _verify(archive: Path, report: Report) -> tuple[int, int]:

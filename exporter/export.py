@@ -51,7 +51,7 @@ from exporter.trust import Host, Refusals
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from exporter.credentials import Credentials
@@ -99,6 +99,7 @@ class Job:
         manifest_sha256: of the manifest's bytes.
         allow_missing: not found and gone do not make the run fail.
         results_file: where to write the results besides the archive.
+        clean: takes secrets out of a text before it is kept.
     """
 
     spool: Spool
@@ -108,6 +109,7 @@ class Job:
     credentials: Credentials
     allow_missing: bool = False
     results_file: Path | None = None
+    clean: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,7 @@ class _Run:
                 chance=random.random,
             ),
             give_up=lambda error: stop.request(StopReason.of(error)),
+            clean=job.clean,
         )
         return run
 

@@ -64,6 +64,7 @@ class Fetcher:
         refusals: Refusals,
         host: Host,
         give_up: Callable[[ExporterError], None],
+        clean: Callable[[str], str] = str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
@@ -75,6 +76,7 @@ class Fetcher:
         self._refusals = refusals
         self._host = host
         self._give_up = give_up
+        self._clean = clean
         self._now = now
 
     async def fetch(self, recording: Recording, path: str) -> Outcome:
@@ -94,6 +96,9 @@ class Fetcher:
             try:
                 return await self._attempt(recording, credential, path, turn)
             except FetchError as error:
+                # A server may echo anything, the key and the caller's number among it.
+                error.message = self._clean(error.message)
+                error.code = self._clean(error.code) if error.code else None
                 self._learn(recording, turn, error)
                 raise
             finally:

@@ -6,12 +6,14 @@ before the archive is touched; an unnamed temporary file holds what was read.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from exporter.errors import DestinationError
 from exporter.model import Conversation, Direction, Redaction
 
 if TYPE_CHECKING:
@@ -40,12 +42,27 @@ class Spool:
         projects: (account, project) of all of them, in order of appearance.
     """
 
-    def __init__(self, conversations: Iterable[Conversation]) -> None:
-        """Read them all; what the iterable raises comes out as it is."""
+    def __init__(self) -> None:
         self.conversations = 0
         self._projects: dict[tuple[str, str], None] = {}
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (lives on)
         self._encode = msgspec.msgpack.Encoder().encode
+
+    def __enter__(self) -> Self:
+        """Nothing to do: the file has no name and needs no care."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the disk space back."""
+        with contextlib.suppress(OSError):  # a full disk: what is buffered is not wanted any more
+            self._file.close()
+
+    def fill(self, conversations: Iterable[Conversation]) -> None:
+        """Read them all; what the iterable raises comes out as it is.
+
+        Raises:
+            DestinationError: there is no room for temporary files.
+        """
         batch: list[_Row] = []
         for one in conversations:
             self.conversations += 1
@@ -73,7 +90,14 @@ class Spool:
 
     def _write(self, batch: list[_Row]) -> None:
         data = self._encode(batch)
-        self._file.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+        try:
+            self._file.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+            self._file.flush()  # a full disk is told here, not when reading begins
+        except OSError as error:
+            raise DestinationError(
+                f"cannot write a temporary file in {tempfile.gettempdir()}: {error.strerror}",
+                hint="Free some space there, or point TMPDIR to another folder.",
+            ) from None
 
     def batches(self, at_least: int) -> Iterator[list[Conversation]]:
         """All conversations in order, so many or a few more at a time."""
@@ -88,7 +112,3 @@ class Spool:
                 batch = []
         if batch:
             yield batch
-
-    def close(self) -> None:
-        """Give the disk space back."""
-        self._file.close()

@@ -9,9 +9,27 @@ from typing import TYPE_CHECKING
 from exporter.errors import ErrorKind, ExporterError, FetchError
 
 if TYPE_CHECKING:
+    import signal
     from datetime import timedelta
 
 _LIMIT_REACHED = 8  # exit code
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came while there was nothing to finish, or once too often.
+
+    Attributes:
+        exit_code: of the process.
+    """
+
+    def __init__(self, number: signal.Signals, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code_of(number)
+
+
+def exit_code_of(number: signal.Signals) -> int:
+    """How shells report a process that was ended by a signal."""
+    return 128 + number
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +47,16 @@ class StopReason:
     hint: str
     exit_code: int
     by_signal: bool = False
+
+    @classmethod
+    def of_signal(cls, number: signal.Signals) -> StopReason:
+        """Somebody asked for it."""
+        return cls(
+            f"interrupted by {number.name}",
+            "Run again to go on: what is archived is skipped.",
+            exit_code_of(number),
+            by_signal=True,
+        )
 
     @classmethod
     def of(cls, error: ExporterError) -> StopReason:

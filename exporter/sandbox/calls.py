@@ -57,8 +57,8 @@ class AudioSettings:
             raise ValueError(f"calls last MIN to MAX seconds, 0 < MIN <= MAX, not {self.seconds}")
         if not 0 <= self.pii_share <= 1:
             raise ValueError(f"pii_share is between 0 and 1, not {self.pii_share}")
-        if not 1000 <= self.sample_rate <= 192_000:  # noqa: PLR2004
-            raise ValueError(f"sample_rate is between 1000 and 192000, not {self.sample_rate}")
+        if not 4000 <= self.sample_rate <= 48_000:  # noqa: PLR2004
+            raise ValueError(f"sample_rate is between 4000 and 48000, not {self.sample_rate}")
 
 
 @dataclass(frozen=True, slots=True)

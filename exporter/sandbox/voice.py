@@ -82,7 +82,7 @@ def bank(sample_rate: int) -> tuple[Scene, ...]:
     """All scenes at one sample rate; made once, always the same."""
     random = Random(f"scenes at {sample_rate}")
     agent = _Voice(sample_rate, pitch_hertz=118.0, loudness=30000, random=random)
-    user = _Voice(sample_rate, pitch_hertz=186.0, loudness=36000, random=random)
+    user = _Voice(sample_rate, pitch_hertz=186.0, loudness=33000, random=random)
     scenes = []
     for kind, count, shortest, longest in _SCENES:
         for _ in range(count):

@@ -157,7 +157,7 @@ class _Builder:
             raise reader.problem(event, "found a key that is no plain text, expected a name")
         reader.check_scalar(event)
         key: str = self._text(event)
-        if key == "<<":
+        if key == "<<" and event.implicit[0]:
             raise reader.problem(
                 event,
                 "found the merge key '<<', expected a name",
@@ -174,8 +174,9 @@ class _Builder:
         scalars: list[ScalarEvent] = []
         while not isinstance(event := reader.next_event(), SequenceEndEvent):
             values.append(self.value(event, (*path, len(values))))
-            if isinstance(event, ScalarEvent):
-                scalars.append(event)
+            single = reader.resolve(event) if isinstance(event, AliasEvent) else event
+            if isinstance(single, ScalarEvent):
+                scalars.append(single)
         if len(scalars) == len(values):
             reader.remember_list(start, scalars)
         return values

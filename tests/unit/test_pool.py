@@ -13,6 +13,7 @@ from exporter.pool import run_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from random import Random
 
 
 async def numbers(count: int, taken: list[int] | None = None) -> AsyncIterator[int]:
@@ -27,7 +28,7 @@ class BoomError(Exception):
 
 
 @given(count=st.integers(0, 60), concurrency=st.integers(1, 12), seed=st.randoms())
-def test_every_item_is_worked_on_once(count: int, concurrency: int, seed) -> None:  # noqa: ANN001
+def test_every_item_is_worked_on_once(count: int, concurrency: int, seed: Random) -> None:
     """Whatever the number of items and workers, each item is handled exactly once."""
     done: list[int] = []
 

@@ -1,5 +1,6 @@
 """Scenario files: what they can say, and how they say what is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ from exporter.sandbox import (
     load_scenario,
     parse_scenario,
 )
+
+MANUAL = (Path(__file__).parents[3] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 
 RULES = [
     ("respond: 503", Respond(503)),
@@ -177,3 +180,9 @@ def test_unreadable_files(tmp_path: Path, content: bytes | None, message: str) -
         path.write_bytes(content)
     with pytest.raises(ScenarioError, match=f"faults.yaml: .*{message}"):
         load_scenario(path)
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", MANUAL, re.DOTALL))
+def test_examples_in_the_manual(example: str) -> None:
+    """Whoever copies an example from the manual gets a scenario that works."""
+    assert parse_scenario(example) != Scenario()

@@ -1,0 +1,179 @@
+"""Real parts for all tests: a sandbox on loopback in a thread, and the command itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from exporter.sandbox import AudioSettings, Sandbox, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from exporter.sandbox import Limits, Rule
+
+settings.register_profile(
+    "default",
+    deadline=None,  # no test asserts a time; these machines are shared
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("default")
+
+KEY = "sandbox-key"
+SHORT_CALLS = AudioSettings(seconds=(0.1, 0.4))
+
+
+class SandboxThread:
+    """A sandbox that serves while a test's own thread runs the command."""
+
+    def __init__(self, **arguments: Any) -> None:
+        self._arguments = arguments
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._ended: asyncio.Event
+        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
+        self.sandbox: Sandbox
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._ended = asyncio.Event()
+        async with Sandbox(**self._arguments) as self.sandbox:
+            self._started.set()
+            await self._ended.wait()
+
+    def __enter__(self) -> Sandbox:
+        self._thread.start()
+        assert self._started.wait(30)
+        return self.sandbox
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(30)
+
+
+@pytest.fixture
+def start_sandbox() -> Iterator[Callable[..., Sandbox]]:
+    """Starts sandboxes with short calls; they end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            *,
+            world: World | None = None,
+            scenario: list[Rule] | None = None,
+            limits: Limits | None = None,
+        ) -> Sandbox:
+            return stack.enter_context(
+                SandboxThread(
+                    world=world or World(audio=SHORT_CALLS), scenario=scenario or [], limits=limits
+                )
+            )
+
+        yield start
+
+
+@pytest.fixture
+def sandbox(start_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    """A sandbox where every conversation exists."""
+    return start_sandbox()
+
+
+@dataclass
+class Finished:
+    """What a command left behind."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    archive: Path
+
+    @property
+    def text(self) -> str:
+        return self.stdout + self.stderr
+
+    def results(self) -> dict[str, Any]:
+        """The newest results document of the archive."""
+        files = sorted(self.archive.glob("_exporter/runs/*/results.json"), key=os.path.getmtime)
+        document: dict[str, Any] = json.loads(files[-1].read_bytes())
+        return document
+
+
+@dataclass
+class Command:
+    """Runs `exporter` as users do: arguments, environment, folder."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / "archive"
+
+    def arguments(self, *arguments: object) -> list[str]:
+        return [sys.executable, "-m", "exporter", *map(str, arguments)]
+
+    def start(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        """A process of its own, for signals."""
+        return subprocess.Popen(
+            self.arguments(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def __call__(self, *arguments: object, stdin: str | bytes = "") -> Finished:
+        """To the end, in a process of its own."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            self.arguments(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            input=data,
+            capture_output=True,
+            check=False,
+            timeout=100,
+        )
+        return Finished(done.returncode, done.stdout.decode(), done.stderr.decode(), self.archive)
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+
+@pytest.fixture
+def exporter(tmp_path: Path) -> Command:
+    """The command in an empty folder, with the sandbox's key and without the user's settings."""
+    keep = ("PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LANG", "SYSTEMROOT")
+    environment = {name: os.environ[name] for name in keep if name in os.environ}
+    return Command(
+        tmp_path,
+        environment
+        | {
+            "HOME": str(tmp_path),
+            "POLYAI_API_KEY": KEY,
+            "PYTHONWARNINGS": "error",
+            "EXPORTER_OUTPUT__URL": str(tmp_path / "archive"),
+            "EXPORTER_RETRY__MAX_DELAY": "0.05",
+        },
+    )
