@@ -199,6 +199,9 @@ class Client:
             # The environment's proxy is used (see `_proxy_for`), the passwords of ~/.netrc are not.
             trust_env=False,
         )
+        # When a kept connection breaks, aiohttp sends a second request on its own: uncounted, and
+        # past every limit. There is no public switch; a test on the wire tells if this one goes.
+        self._session._retry_connection = False  # noqa: SLF001
         return self
 
     async def __aexit__(

@@ -31,6 +31,7 @@ class Concurrency:
         self._threshold = float(most)
         self.limit = float(min(_SCOUTS, most))
         self.reason = ""
+        self._trusted = False
         self._best_latency: float | None = None
         self._answers = self._bad = 0
         self._latency = 0.0
@@ -46,6 +47,7 @@ class Concurrency:
         Returns:
             Whether the limit became smaller.
         """
+        self._trusted = True
         if self.limit < self._threshold:
             self.limit = min(self.limit + 1, self._threshold)
         elif needed and self.limit < self._most:
@@ -54,6 +56,15 @@ class Concurrency:
         self._latency += latency
         self._needed = self._needed or needed
         return self._judge_window()
+
+    def doubt(self) -> None:
+        """An answer that shows nothing good: the key was refused, or this is not the API.
+
+        Until there was a good one, the second scout is not replaced when it returns: what one
+        refusal makes likely, the other proves.
+        """
+        if not self._trusted:
+            self.limit = 1.0
 
     def bad(self) -> bool:
         """An attempt that failed as they do when a server has too much to do."""

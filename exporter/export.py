@@ -234,7 +234,7 @@ class _Run:
             self.sink,
             self.job.spool,
             choice=choice_of(self.job.settings),
-            stop=self.stop.event,
+            stop=self.stop.hurry,
         )
         _log.info(
             "run.planned",

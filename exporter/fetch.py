@@ -88,10 +88,13 @@ class Fetcher:
         credential = self._credentials.of(recording.account_id, recording.project_id)
         attempts = 0
 
+        def check() -> None:
+            if refused := self._refusals.verdict(recording):
+                raise _RefusedBeforeError(refused)
+
         async def attempt() -> Archived:
             nonlocal attempts
-            self._refuse_what_is_proven(recording)
-            turn = await self._throttle.turn(credential.name, retry=attempts > 0)
+            turn = await self._throttle.turn(credential.name, retry=attempts > 0, check=check)
             attempts += 1
             try:
                 return await self._attempt(recording, credential, path, turn)
@@ -146,10 +149,6 @@ class Fetcher:
             body.correlation_id,
         )
 
-    def _refuse_what_is_proven(self, recording: Recording) -> None:
-        if refused := self._refusals.verdict(recording):
-            raise _RefusedBeforeError(refused)
-
     def _learn(self, recording: Recording, turn: Turn, error: FetchError) -> None:
         """What a failed attempt says about the server, the key and the host."""
         info = ErrorInfo.of(error)
@@ -163,7 +162,8 @@ class Fetcher:
         elif error.kind in _UNWELL:
             self._note_unwell(turn, error, info)
         elif error.http_status is not None:
-            self._throttle.accepted(turn, good=not is_refusal(error.kind))
+            in_doubt = is_refusal(error.kind) or is_stranger(error.kind)
+            self._throttle.accepted(turn, good=not in_doubt)
             self._refusals.note(recording, info)
             self._host.note_answer(is_the_api=error.code is not None)
         if is_stranger(error.kind):

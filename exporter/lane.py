@@ -107,7 +107,9 @@ class Lane:
         self._retries = min(self._retries + _RETRY_SHARE, _RETRY_RESERVE)
         if self.learner is not None:
             self.learner.accepted(now)
-        if good and self.concurrency.good(now - turn.sent, needed=turn.needed):
+        if not good:
+            self.concurrency.doubt()
+        elif self.concurrency.good(now - turn.sent, needed=turn.needed):
             self._tell_concurrency()
 
     def failed(self, turn: Turn, now: float) -> None:

@@ -112,7 +112,9 @@ class RateLearner:
         stretch = self._stretch
         stretch.end(now)
         if self.rate is None or self.limit is None:
-            self.limit = max(_FIRST_SHARE * stretch.latest_rate(), _SLOWEST)
+            # Whoever says "in a tenth of a second" means at least ten requests a second.
+            least = max(_SLOWEST, 1 / max(resume_at - now, 1e-3))
+            self.limit = max(_FIRST_SHARE * stretch.latest_rate(), least)
             self.size = max(1.0, stretch.accepted)
             self._recent = [stretch]
             self._probe_at = resume_at

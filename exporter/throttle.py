@@ -105,10 +105,22 @@ class Throttle:
         self.retries = 0
         self.rate_limited = 0
 
-    async def turn(self, credential: str, *, retry: bool = False) -> Turn:
+    async def turn(
+        self,
+        credential: str,
+        *,
+        retry: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ) -> Turn:
         """Return when the next request with this credential may leave; it then is under way.
 
         Whoever gets a turn must give it back with `leave`.
+
+        Args:
+            credential: its name.
+            retry: this recording was asked for before.
+            check: called when the turn has come: what it raises, because there is no point any
+                more, gives the turn to the next.
 
         Raises:
             FetchError: `cancelled`, the run stopped meanwhile.
@@ -121,7 +133,9 @@ class Throttle:
         # Most of the time nobody waits for anything: then nothing is waited for here either.
         if queue.locked() or self._delay(lane) > 0 or self._stopped():
             async with queue:
-                await self._wait(lane)
+                await self._wait(lane, check)
+        else:
+            check()
         now = self._clock()
         if self._cap is not None:
             self._cap.depart(now)
@@ -178,12 +192,13 @@ class Throttle:
         delay = lane.wait(now)
         return delay if self._cap is None else max(delay, self._cap.wait(now))
 
-    async def _wait(self, lane: Lane) -> None:
+    async def _wait(self, lane: Lane, check: Callable[[], None]) -> None:
         """Wait at the head of the queue; whatever changes meanwhile is looked at again."""
         returned = self._returned[lane.name]
         while True:
             if self._stopped():
                 raise FetchError(ErrorKind.CANCELLED, "the run stopped before this was asked for")
+            check()
             delay = self._delay(lane)
             if delay <= 0:
                 return
