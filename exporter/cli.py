@@ -124,6 +124,12 @@ def run(
         bool,
         typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
     ] = False,
+    max_failures: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
+    ] = None,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Not found and gone do not make the run fail."),
@@ -152,6 +158,8 @@ def run(
             ("--concurrency", "limits", "concurrency"): concurrency,
             ("--rate", "limits", "requests_per_second"): rate,
             ("--state-dir", "output", "state_dir"): state_dir,
+            ("--max-failures", "limits", "max_failures"): max_failures,
+            ("--deadline", "limits", "deadline"): deadline,
             ("--timezone", "output", "timezone"): timezone,
             ("--wait", "limits", "wait"): wait,
             ("--recheck", "export", "recheck"): recheck or None,
@@ -320,9 +328,9 @@ def _reported() -> Iterator[None]:
         if error.hint:
             typer.echo(f"hint: {error.hint}", err=True)
         raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was under way", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+    except KeyboardInterrupt as interrupt:
+        typer.echo(str(interrupt) or "interrupted: nothing was under way", err=True)
+        raise typer.Exit(getattr(interrupt, "exit_code", _INTERRUPTED)) from None
     except BrokenPipeError:
         # Nobody reads standard output any more; python would complain again while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from exporter import __version__
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
 from exporter.client import Client, Timeouts
 from exporter.errors import DestinationError, ExporterError
-from exporter.fetch import REFUSED_KINDS, Fetcher, Refusals
+from exporter.fetch import Fetcher
 from exporter.hold import held, this_process
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import Outcome, Status
@@ -35,9 +36,10 @@ from exporter.recovery import KILLED, recover
 from exporter.reporting import Reporter
 from exporter.results import ManifestInfo, RunInfo, RunStatus, Summary, timestamp
 from exporter.retry import RetryPolicy
-from exporter.stopping import Stop, StopReason
+from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 from exporter.target import target_of, with_drift
 from exporter.throttle import Throttle
+from exporter.trust import Host, Refusals
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
@@ -131,6 +133,12 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files")
     )
     async with contextlib.AsyncExitStack() as stack:
+        if (deadline := job.settings.limits.deadline) is not None:
+            reason = deadline_passed(deadline)
+            timer = asyncio.get_running_loop().call_later(
+                deadline.total_seconds(), stop.request, reason
+            )
+            stack.callback(timer.cancel)
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
         try:
             await run.plan()
@@ -152,8 +160,16 @@ class _Run:
         self.started_at = datetime.now(UTC)
         self.clock_start = time.monotonic()
         self.layout = layout_of(settings)
-        self.throttle = Throttle(settings.limits.requests_per_second, sleep=stop.sleep)
-        self.refusals = Refusals()
+        self.throttle = Throttle(
+            settings.limits.requests_per_second,
+            concurrency=settings.limits.concurrency,
+            adaptive=settings.limits.adaptive,
+            longest_pause=settings.retry.max_delay,
+            sleep=stop.sleep,
+            stopped=stop.event.is_set,
+            tell=_log.info,
+        )
+        self.failures = 0
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
@@ -162,7 +178,7 @@ class _Run:
 
     def stop_for(self, error: ExporterError) -> None:
         """End the run because of an error that no recording can be blamed for."""
-        self.stop.request(StopReason(error.message, error.hint, error.exit_code))
+        self.stop.request(StopReason.of(error))
 
     @classmethod
     async def open(
@@ -206,7 +222,16 @@ class _Run:
             throttle=run.throttle,
             retry=RetryPolicy(**settings.retry.model_dump(), sleep=stop.sleep),
             pending_grace=settings.export.pending_grace,
-            refusals=run.refusals,
+            refusals=Refusals(
+                {project: job.credentials.of(*project).name for project in job.spool.projects}
+            ),
+            host=Host(
+                max_outage=settings.retry.max_outage,
+                max_delay=settings.retry.max_delay,
+                clock=time.monotonic,
+                chance=random.random,
+            ),
+            give_up=run.stop_for,
             clean=job.clean,
         )
         return run
@@ -221,6 +246,7 @@ class _Run:
             self.job.spool,
             settings=self.job.settings,
             partitions=self.partitions,
+            stop=self.stop.hurry,
         )
         _log.info(
             "run.planned",
@@ -258,8 +284,8 @@ class _Run:
         async def handle(planned: Planned) -> None:
             outcome = await self._fetch_one(planned)
             await recorder.put(planned.seq, outcome)
-            if outcome.error and outcome.error.kind in REFUSED_KINDS:
-                self.refusals.check(self.job.credentials.in_use())
+            if outcome.status is Status.FAILED:
+                self._count_failure()
 
         try:
             await run_pool(
@@ -268,6 +294,7 @@ class _Run:
                 concurrency=self.job.settings.limits.concurrency,
                 stop=self.stop.event,
             )
+            self.fetcher.check(at_the_end=True)
         except ExporterError as error:
             # What was fetched until now is still to be recorded, so the recorder is left alone.
             self.stop_for(error)
@@ -284,9 +311,17 @@ class _Run:
             await asyncio.sleep(_MANIFESTS_EVERY)
             await self.partitions.write()
 
+    def _count_failure(self) -> None:
+        self.failures += 1
+        most = self.job.settings.limits.max_failures
+        if most is not None and self.failures >= most:
+            self.stop.request(too_many_failures(self.failures))
+
     async def _end_after_grace(self, pool: asyncio.Task[None]) -> None:
+        """What is under way when the run is to stop gets some time to finish; or is rolled back."""
         await self.stop.event.wait()
-        await asyncio.sleep(_GRACE_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.hurry.wait(), _GRACE_SECONDS)
         pool.cancel()
 
     async def _planned(self) -> AsyncIterator[Planned]:
@@ -332,6 +367,9 @@ class _Run:
         reporter = Reporter(self.sink, self.ledger, self.thread)
         summary = await reporter.summary(
             elapsed_seconds=time.monotonic() - self.clock_start,
+            # Counted where they leave: a recording cut off by the end of the run has no outcome.
+            requests=self.throttle.requests,
+            retries=self.throttle.retries,
             rate_limited=self.throttle.rate_limited,
         )
         try:

@@ -77,6 +77,7 @@ async def plan_into(
     settings: Settings,
     partitions: Partitions,
     archive: Ledger | None = None,
+    stop: asyncio.Event | None = None,
 ) -> Totals:
     """Enter every recording of the spool with what is to be done about it.
 
@@ -88,11 +89,14 @@ async def plan_into(
         settings: what is exported where the manifest does not say, and what is looked at.
         partitions: tell what the ledger does not know.
         archive: the ledger that knows what is archived, if that is another one.
+        stop: once set, what is left of the spool is not entered any more.
     """
     duplicates = 0
     choice = choice_of(settings)
     layout = layout_of(settings)
     for conversations in spool.batches(_BATCH):
+        if stop is not None and stop.is_set():
+            break
         wanted = [one for each in conversations for one in recordings(each, choice)]
         await _learn(partitions, wanted, layout)
         looked = await thread.run(ledger.look_up, wanted)

@@ -47,8 +47,15 @@ class Reporter:
         self._ledger = ledger
         self._thread = thread
 
-    async def summary(self, *, elapsed_seconds: float, rate_limited: int) -> Summary:
-        """The run in numbers."""
+    async def summary(
+        self,
+        *,
+        elapsed_seconds: float,
+        rate_limited: int,
+        requests: int | None = None,
+        retries: int | None = None,
+    ) -> Summary:
+        """The run in numbers; requests and retries by its outcomes where nobody counted them."""
         totals = await self._thread.run(self._ledger.totals)
         projects = await self._thread.run(self._ledger.projects)
         counts = {str(status): count for status, count in totals.by_status.items()}
@@ -60,8 +67,8 @@ class Reporter:
             bytes=totals.size,
             audio_seconds=round(totals.audio_seconds, 3),
             elapsed_seconds=round(elapsed_seconds, 3),
-            requests=totals.requests,
-            retries=totals.retries,
+            requests=totals.requests if requests is None else requests,
+            retries=totals.retries if retries is None else retries,
             rate_limited=rate_limited,
             errors=totals.errors,
             pii_access=[

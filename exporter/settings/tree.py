@@ -202,12 +202,18 @@ class LimitSettings(Section):
     """Recordings fetched at a time."""
     requests_per_second: Amount | None = None
     """At most so many requests in any one second; as many as the server takes when null."""
+    adaptive: bool = True
+    """Learn from refusals, failures and latency how much the server takes, and stay below it."""
     max_recording_bytes: Size = 2 * 1024**3
     """A longer body is refused."""
     min_free_bytes: Size = 1024**3
     """A run does not start, and stops, when less than this is free where the archive lies."""
     wait: Duration = timedelta()
     """How long to wait for another run that holds the archive."""
+    max_failures: Count | None = None
+    """The run stops when so many recordings have failed; never when null."""
+    deadline: Duration | None = None
+    """The run stops after so long, such as `6h`; never when null."""
 
 
 class RetrySettings(Section):
@@ -218,7 +224,9 @@ class RetrySettings(Section):
     max_delay: Amount = 60
     """Longest back-off between two attempts."""
     max_retry_after: CountOrZero = 300
-    """Longest wait that the server may ask for."""
+    """Longest wait that the server may ask for; the run ends when it asks for more."""
+    max_outage: Amount = 120
+    """How long the server may be away, or answer nothing but failures, before the run ends."""
 
 
 class LogSettings(Section):
