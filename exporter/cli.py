@@ -44,11 +44,11 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
 ]
 Directions = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(metavar="LIST", help="combined, user, agent: where the manifest does not say."),
 ]
 RedactionList = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(metavar="LIST", help="redacted, raw: where the manifest does not say."),
 ]
 Timezone = Annotated[
@@ -153,8 +153,8 @@ def run(
             ("--base-url", "api", "base_url"): base_url,
             ("--surface", "api", "surface"): surface,
             ("--region", "api", "region"): region,
-            ("--directions", "export", "directions"): directions,
-            ("--redaction", "export", "redaction"): redaction,
+            ("--directions", "export", "directions"): _joined(directions),
+            ("--redaction", "export", "redaction"): _joined(redaction),
             ("--concurrency", "limits", "concurrency"): concurrency,
             ("--rate", "limits", "requests_per_second"): rate,
             ("--state-dir", "output", "state_dir"): state_dir,
@@ -201,8 +201,8 @@ def plan(
     flags = _flags(
         {
             ("--output", "output", "url"): output,
-            ("--directions", "export", "directions"): directions,
-            ("--redaction", "export", "redaction"): redaction,
+            ("--directions", "export", "directions"): _joined(directions),
+            ("--redaction", "export", "redaction"): _joined(redaction),
             ("--state-dir", "output", "state_dir"): state_dir,
             ("--timezone", "output", "timezone"): timezone,
         }
@@ -306,6 +306,11 @@ def demo(
     with _reported():
         exit_code = demonstration.demo(folder)
     raise typer.Exit(exit_code)
+
+
+def _joined(lists: list[str] | None) -> str | None:
+    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
+    return ",".join(lists) if lists else None
 
 
 def _flags(given: dict[tuple[str, str, str], object]) -> list[Flag]:

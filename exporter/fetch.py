@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
+_CLOCKS_APART = timedelta(days=1)  # how far ahead of our clock a call may claim to begin
+
 _STATUS_OF_KIND = {
     ErrorKind.RECORDING_NOT_FOUND: Status.NOT_FOUND,
     ErrorKind.CONVERSATION_NOT_FOUND: Status.NOT_FOUND,
@@ -109,7 +111,7 @@ class Fetcher:
                 self._throttle.leave(turn)
 
         def on_retry(error: FetchError, delay: float) -> None:
-            _log.warning(
+            _log.info(
                 "recording.retry",
                 recording=str(recording),
                 kind=error.kind,
@@ -195,8 +197,10 @@ class Fetcher:
         return Outcome(status, error=info, attempts=attempts)
 
     def _may_still_come(self, recording: Recording) -> bool:
-        started_at = recording.started_at
-        return started_at is not None and self._now() - started_at < self._pending_grace
+        if recording.started_at is None:
+            return False
+        # A mistyped year must not be waited for until then.
+        return -_CLOCKS_APART < self._now() - recording.started_at < self._pending_grace
 
 
 def _retry_later(error: FetchError, longest: float) -> RetryLaterError:

@@ -35,7 +35,7 @@ _MEANING: Final = {
     Status.PENDING: "not there yet; the next run asks again",
     Status.NOT_FOUND: "the API has no such recording",
     Status.GONE: "deleted by the vendor",
-    Status.FAILED: "see `errors` and the results",
+    Status.FAILED: "the reasons are below and in the results",
     Status.CANCELLED: "not reached before the run ended",
 }
 
@@ -140,8 +140,9 @@ def print_report(report: Report) -> None:
         f" {_count(summary.retries, 'retry', 'retries')},"
         f" {_count(summary.rate_limited, 'time')} rate limited"
     )
-    for name, count in summary.errors.items():
-        console.print(f"{_count(count, 'time')} {name}", style="red", markup=False)
+    if summary.errors:
+        reasons = (f"{name} ({count})" for name, count in summary.errors.items())
+        console.print(f"not exported: {', '.join(reasons)}", style="red", markup=False)
     if report.reason:
         console.print(f"ended early: {report.reason.message}", style="red", markup=False)
         if report.reason.hint:
