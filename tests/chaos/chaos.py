@@ -135,7 +135,7 @@ class Round:
         self.sandbox = sandbox
         self.luck = luck
         self.tally = tally
-        count = conversations or luck.randint(20, 120)
+        count = conversations or luck.randint(10, 60)
         self.conversations = [f"CA{n:03}" for n in range(count)]
         self.manifest = folder / "manifest.jsonl"
         self.manifest.write_text(
@@ -258,7 +258,7 @@ class Round:
 
     def check_verify(self) -> None:
         """`verify` finds everything in order, with and without the ledger."""
-        for _ in range(2):
+        for _ in range(self.luck.choice([1, 1, 2])):
             done = subprocess.run(
                 [sys.executable, "-m", "exporter", "verify", str(self.archive), "--json"],
                 capture_output=True,

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Command, Finished
-
     from exporter.sandbox import Sandbox
+    from tests.conftest import Command, Finished
 
 JOB = """\
 version: 1

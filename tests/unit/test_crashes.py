@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from exporter.findings import Findings
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import (
     Archived,
@@ -37,7 +38,7 @@ from exporter.recorder import Recorder
 from exporter.sinks.base import AlreadyExistsError
 from exporter.sinks.filesystem import FileSystem
 from exporter.sinks.local import LocalSink
-from exporter.verify import Findings, NullWatcher, Scope, verify
+from exporter.verify import NullWatcher, Scope, verify
 
 if TYPE_CHECKING:
     import random
