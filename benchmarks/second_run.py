@@ -75,7 +75,7 @@ def measure(name: str, folder: Path, *arguments: str) -> None:
         stderr=subprocess.DEVNULL,
     )
     _, status, used = os.wait4(process.pid, 0)
-    print(  # noqa: T201 (people watch it)
+    print(
         f"{name}: {time.monotonic() - begun:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of CPU,"
         f" peak {used.ru_maxrss / 1024:.0f} MiB, exit code {os.waitstatus_to_exitcode(status)}",
         flush=True,
