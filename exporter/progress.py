@@ -172,24 +172,26 @@ def print_report(report: Report) -> None:
     """How a run ended, on standard error."""
     run, summary = report.run, report.summary
     console = _console()
-    table = _table(f"run {run.id}: {run.status}", "recordings", "", "")
+    columns = "outcome", "recordings", "meaning"
+    table = _table(f"run {run.id}: {run.status}", *columns, numbers=("recordings",))
     for status in Status:
         count = getattr(summary, status)
         if count or status in {Status.EXPORTED, Status.SKIPPED, Status.FAILED}:
             style = "red" if count and status in _BAD else None
             table.add_row(status.replace("_", " "), str(count), _MEANING[status], style=style)
-    about = f"of {summary.conversations} conversations"
+    about = f"of {_count(summary.conversations, 'conversation')}"
     if summary.duplicates:
-        about += f"; {summary.duplicates} more were named twice"
+        about += f"; {_count(summary.duplicates, 'recording')} named again"
     table.add_row("requested", str(summary.requested), about, style="bold")
     console.print(table)
     console.print(
         f"{size(summary.bytes)} and {duration(summary.audio_seconds)} of audio"
-        f" in {duration(summary.elapsed_seconds)}; {summary.requests} requests,"
-        f" {summary.retries} retries, {summary.rate_limited} times rate limited"
+        f" in {duration(summary.elapsed_seconds)}; {_count(summary.requests, 'request')},"
+        f" {_count(summary.retries, 'retry', 'retries')},"
+        f" {_count(summary.rate_limited, 'time')} rate limited"
     )
     for name, count in summary.errors.items():
-        console.print(f"{count} x {name}", style="red")
+        console.print(f"{_count(count, 'time')} {name}", style="red", markup=False)
     if report.reason:
         console.print(f"ended early: {report.reason.message}", style="red", markup=False)
         if report.reason.hint:
@@ -202,20 +204,20 @@ def print_report(report: Report) -> None:
 def print_preview(found: Preview, archive: str) -> None:
     """What a run would do, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
-    table = _table(f"plan for the archive {archive}", "account", "project", "date")
-    table.add_column("new", justify="right")
-    table.add_column("archived", justify="right", style="dim")
+    columns = "account", "project", "date", "new", "archived"
+    table = _table(f"plan for the archive {archive}", *columns, numbers=("new", "archived"))
     for each in found.partitions:
         table.add_row(
             each.account_id, each.project_id, each.date, str(each.new), str(each.archived)
         )
     console.print(table)
-    words = f"{found.requested} recordings of {found.conversations} conversations: "
+    words = f"{_count(found.requested, 'recording')}"
+    words += f" of {_count(found.conversations, 'conversation')}: "
     words += f"{found.new} to fetch, {found.archived} archived before"
     if found.refused:
         words += f", {found.refused} refused (another identifier differs by case only)"
     if found.duplicates:
-        words += f"; {found.duplicates} more were named twice"
+        words += f"; {_count(found.duplicates, 'recording')} named again"
     console.print(words)
 
 
@@ -235,7 +237,8 @@ def print_findings(
             console.print(f"{kind}: {path}: {text}", style=style, markup=False)
         if more := sum(1 for _ in rows):
             console.print(f"… and {more} more; --json tells all", style=style)
-    table = _table(f"{archive}, compared with its {source}", "files", "", " ")
+    columns = "finding", "files", "meaning"
+    table = _table(f"{archive}, compared with its {source}", *columns, numbers=("files",))
     for name in ("ok", "corrupt", "missing", "unexpected", "unrecorded"):
         count = getattr(tally, name)
         row_style = "red" if count and name != "ok" else None
@@ -244,19 +247,21 @@ def print_findings(
         table.add_row("not read", str(tally.not_read), "not chosen; size as recorded", style="dim")
     console.print(table)
     console.print(
-        f"{tally.recorded} recordings on record, {size(tally.bytes_read)} read back,"
-        f" {tally.warnings} warnings"
+        f"{_count(tally.recorded, 'recording')} on record, {size(tally.bytes_read)} read back,"
+        f" {_count(tally.warnings, 'warning')}"
     )
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    first, *others = columns
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="left" if name else "right")
+    for name in columns:
+        table.add_column(name, justify="right" if name in numbers else "left")
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,6 +60,7 @@ def sandbox(
                 pii_access=pii_access,
                 clock_skew=clock_skew,
                 allow_any_address=allow_any_address,
+                announce=_announce,
             )
         )
     except (ScenarioError, ValueError) as error:
@@ -68,6 +70,17 @@ def sandbox(
             f"cannot listen at {host}:{port}: {error.strerror}",
             hint="Choose another --port; 0 takes any free one.",
         ) from None
+
+
+def _announce(base_url: str) -> None:
+    """The address on standard output, for programs; what to do with it on standard error."""
+    print(base_url, flush=True)  # noqa: T201
+    if sys.stderr.isatty():
+        print(  # noqa: T201
+            f"The sandbox serves until Ctrl-C. In another terminal:\n"
+            f"  POLYAI_API_KEY=sandbox-key exporter run MANIFEST --base-url {base_url}",
+            file=sys.stderr,
+        )
 
 
 def _word(flag: str, kind: type[Word], text: str | None) -> Word | None:

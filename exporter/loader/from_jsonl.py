@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from exporter.errors import Location
 from exporter.loader.entry import (
     ENTRY_KEYS,
     IDENTIFIER_KEYS,
@@ -27,7 +28,7 @@ from exporter.yamldoc import show, unknown_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.errors import Location, UsageError
+    from exporter.errors import UsageError
     from exporter.model import Conversation
     from exporter.yamldoc import TextSource
 
@@ -62,17 +63,17 @@ def read_jsonl(text: TextSource) -> Iterator[Conversation]:
     decode = msgspec.json.Decoder(_Line).decode
     empty = True
     for number, raw in enumerate(text.lines(), start=1):
-        if not raw or raw.isspace():
-            continue
-        empty = False
         try:
             line = decode(raw)
-            conversation = _conversation(line, text.location(number, 1))
+            conversation = _conversation(line, Location(text.name, number, 1))
         except (msgspec.DecodeError, BadValueError, RecursionError) as error:
+            if not raw or raw.isspace():
+                continue
             raise _explained(text, raw.decode(), number, error) from error
         # The decoder takes the last of two equal keys without a word; the quotation marks tell.
         if raw.count(b'"') != _quotation_marks(line):
             raise _explained(text, raw.decode(), number, None)
+        empty = False
         yield conversation
     if empty:
         raise text.error(
@@ -83,21 +84,21 @@ def read_jsonl(text: TextSource) -> Iterator[Conversation]:
 
 
 def _conversation(line: _Line, location: Location) -> Conversation:
-    started_at = line.started_at
+    started_at, directions, redaction = line.started_at, line.directions, line.redaction
     return build(
         line.id,
         started_at=None if started_at is _UNSET else started_at,
         account_id=line.account_id,
         project_id=line.project_id,
-        directions=_words(line.directions),
-        redaction=_words(line.redaction),
+        directions=None if directions is _UNSET else _words(directions),
+        redaction=None if redaction is _UNSET else _words(redaction),
         defaults=NO_DEFAULTS,
         location=location,
     )
 
 
-def _words(value: str | list[str] | msgspec.UnsetType | None) -> tuple[str, ...] | None:
-    if value is None or value is _UNSET:
+def _words(value: str | list[str] | None) -> tuple[str, ...] | None:
+    if value is None:
         return None
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -108,14 +109,19 @@ def _quotation_marks(line: _Line) -> int:
     Exact, because no right value has one in it.
     """
     count = 12  # Three keys and their three values.
-    for value in (line.started_at, line.directions, line.redaction):
-        if value is not _UNSET:
-            count += 2  # The key's.
-            if isinstance(value, str):
-                count += 2
-            elif value is not None:
-                count += 2 * len(value)
+    if line.started_at is not _UNSET:
+        count += 4 if line.started_at else 2
+    if line.directions is not _UNSET:
+        count += 2 + _quotation_marks_of(line.directions)
+    if line.redaction is not _UNSET:
+        count += 2 + _quotation_marks_of(line.redaction)
     return count
+
+
+def _quotation_marks_of(value: str | list[str] | None) -> int:
+    if value is None:
+        return 0
+    return 2 if isinstance(value, str) else 2 * len(value)
 
 
 def _explained(text: TextSource, line: str, number: int, error: Exception | None) -> UsageError:

@@ -1,0 +1,258 @@
+"""Which settings there are: the config's shape, its defaults, and the rules between its keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from exporter.layout import LayoutStyle
+from exporter.model import Direction, Redaction, Surface
+from exporter.settings.values import (
+    Address,
+    Amount,
+    Count,
+    CountOrZero,
+    DirMode,
+    Duration,
+    FileMode,
+    FileName,
+    Folder,
+    RuleError,
+    Size,
+    SizeOrZero,
+    Switch,
+    TimeZoneName,
+    VariableName,
+    comma_list,
+    distinct,
+    is_loopback,
+    list_of,
+    lower_case,
+    no_truth_value,
+)
+from exporter.yamldoc import nearest, show
+
+if TYPE_CHECKING:
+    from pydantic_settings import PydanticBaseSettingsSource
+
+DEFAULT_KEY_VARIABLE = "POLYAI_API_KEY"
+
+# Source: the vendor's API reference, "Base URLs" of both families. A region of one family is
+# understood for the other where there is a counterpart.
+_ORIGINS = {
+    Surface.PLATFORM_V3: {
+        region: f"https://api.{region}.platform.polyai.app" for region in ("us-1", "uk-1", "euw-1")
+    },
+    Surface.AGENTS_V1: {
+        region: f"https://api.{region}.poly.ai" for region in ("us", "uk", "eu", "studio")
+    },
+}
+_COUNTERPARTS = {
+    "us-1": "us",
+    "uk-1": "uk",
+    "euw-1": "eu",
+    "us": "us-1",
+    "uk": "uk-1",
+    "eu": "euw-1",
+}
+
+
+class Section(BaseModel):
+    """A part of the config with keys of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TimeoutSettings(Section):
+    """Seconds."""
+
+    connect: Amount = 10
+    """Seconds to connect, TLS included."""
+    read: Amount = 60
+    """Seconds without a byte before the connection is given up."""
+    total: Amount = 900
+    """Seconds for one attempt at one recording."""
+
+
+class ApiSettings(Section):
+    """Which API is exported from."""
+
+    surface: Annotated[Surface, lower_case] = Surface.PLATFORM_V3
+    """The API family: `platform-v3` or `agents-v1`."""
+    region: Annotated[str, lower_case] = "us-1"
+    """`us-1`, `uk-1`, `euw-1`; for `agents-v1` `us`, `uk`, `eu`, `studio`."""
+    base_url: Address = None
+    """Overrides the region's host, for gateways and the sandbox."""
+    timeout: TimeoutSettings = TimeoutSettings()
+    allow_insecure_http: Switch = False
+    """Send the key over plain http to hosts other than loopback ones."""
+    ca_file: FileName | None = None
+    """PEM file of certificate authorities to trust instead of the system's."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.base_url is None:
+            _origin_of(self.surface, self.region)
+        elif not (self.allow_insecure_http or _is_private(self.base_url)):
+            raise RuleError(
+                "over plain http the key would be sent unencrypted, expected https",
+                key="base_url",
+                hint="If the network is private, set api.allow_insecure_http: true.",
+            )
+        return self
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and any path prefix that every request begins with; no final slash."""
+        return self.base_url or _origin_of(self.surface, self.region)
+
+
+def _origin_of(surface: Surface, region: str) -> str:
+    origins = _ORIGINS[surface]
+    origin = origins.get(region) or origins.get(_COUNTERPARTS.get(region, ""))
+    if origin is None:
+        near = nearest(region, origins)
+        meant = f" (did you mean {near!r}?)" if near else ""
+        raise RuleError(
+            f"found {show(region)}{meant}, expected a region of {surface}: {', '.join(origins)}",
+            key="region",
+        )
+    return origin
+
+
+def _is_private(base_url: str) -> bool:
+    url = urlsplit(base_url)
+    return url.scheme == "https" or is_loopback(url.hostname or "")
+
+
+class CredentialSettings(Section):
+    """Where to find the API key for some or all projects. The key itself is never written here."""
+
+    account_id: str | None = None
+    """Only for this account; for all when left out."""
+    project_id: str | None = None
+    """Only for this project; for all when left out."""
+    api_key_env: VariableName | None = None
+    """Name of the environment variable that holds the key."""
+    api_key_file: FileName | None = None
+    """File whose content is the key, for systemd credentials and container secrets."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.api_key_env is None) == (self.api_key_file is None):
+            found = "neither" if self.api_key_env is None else "both"
+            raise RuleError(f"found {found}, expected exactly one of api_key_env and api_key_file")
+        return self
+
+
+class OutputSettings(Section):
+    """Where the archive is and how it is laid out."""
+
+    url: Folder = "./archive"
+    """A folder."""
+    layout: Annotated[LayoutStyle, lower_case] = LayoutStyle.PLAIN
+    """`plain` folder names, or `hive` ones: `account_id=…/project_id=…/date=…`."""
+    timezone: TimeZoneName = "UTC"
+    """In which a conversation's start has its date."""
+    dir_mode: DirMode = 0o700
+    """Permissions of folders, as octal digits in quotes."""
+    file_mode: FileMode = 0o600
+    """Permissions of files, as octal digits in quotes."""
+    state_dir: FileName | None = None
+    """Where the ledger lies instead of in the archive, in a folder of its own for each archive;
+    for archives on network file systems, which SQLite cannot use safely."""
+
+
+class ExportSettings(Section):
+    """What is asked for where the manifest does not say."""
+
+    directions: Annotated[
+        tuple[Direction, ...],
+        NoDecode,
+        Field(min_length=1),
+        comma_list,
+        distinct,
+        list_of(Direction),
+    ] = (Direction.COMBINED,)
+    """Some of `combined`, `user`, `agent`."""
+    redaction: Annotated[
+        tuple[Redaction, ...],
+        NoDecode,
+        Field(min_length=1),
+        comma_list,
+        distinct,
+        list_of(Redaction),
+    ] = (Redaction.REDACTED,)
+    """`redacted`, `raw`, or both."""
+    pending_grace: Duration = timedelta(hours=24)
+    """How long after its start a conversation may be without a recording and still get one."""
+    recheck: Switch = False
+    """Hash what is archived again before it is skipped, instead of comparing sizes only."""
+    refresh: Switch = False
+    """Fetch again what is archived; other content is kept beside the old, under a new name."""
+
+
+class LimitSettings(Section):
+    """What a run may use."""
+
+    concurrency: Annotated[PositiveInt, Field(le=1024), no_truth_value] = 16
+    """Recordings fetched at a time."""
+    requests_per_second: Amount | None = None
+    """At most so many requests in any one second; as many as the server takes when null."""
+    max_recording_bytes: Size = 2 * 1024**3
+    """A longer body is refused."""
+    min_free_bytes: SizeOrZero = 1024**3
+    """A run does not start, and stops, when less than this is free where the archive lies."""
+    wait: Duration = timedelta()
+    """How long to wait for another run that holds the archive."""
+
+
+class RetrySettings(Section):
+    """How transient failures are retried. Times in seconds."""
+
+    attempts: Count = 6
+    """Requests for one recording at most, the first one included."""
+    max_delay: Amount = 60
+    """Longest back-off between two attempts."""
+    max_retry_after: CountOrZero = 300
+    """Longest wait that the server may ask for."""
+
+
+class LogSettings(Section):
+    """Logs go to standard error."""
+
+    format: Annotated[Literal["console", "json"], lower_case] = "console"
+    level: Annotated[Literal["debug", "info", "warning", "error"], lower_case] = "info"
+
+
+class Settings(BaseSettings):
+    """How to export: the whole config."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    api: ApiSettings = ApiSettings()
+    credentials: Annotated[tuple[CredentialSettings, ...], Field(min_length=1)] = (
+        CredentialSettings(api_key_env=DEFAULT_KEY_VARIABLE),
+    )
+    """The first that matches a conversation's account and project is used."""
+    output: OutputSettings = OutputSettings()
+    export: ExportSettings = ExportSettings()
+    limits: LimitSettings = LimitSettings()
+    retry: RetrySettings = RetrySettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (the library calls this by name)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but what is given: the layers read the environment, with places for messages."""
+        return (init_settings,)
