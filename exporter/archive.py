@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from exporter.errors import DestinationError
+from exporter.errors import DestinationError, UsageError
 from exporter.layout import RESERVED, Layout
 from exporter.ledger import Ledger
 from exporter.sinks.local import LocalSink
@@ -40,6 +40,18 @@ def open_sink(settings: Settings, run_id: str) -> Sink:
         dir_mode=settings.output.dir_mode,
         file_mode=settings.output.file_mode,
     )
+
+
+def existing_sink(url: str) -> Sink:
+    """An archive for reading only.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = folder_of(url)
+    if not folder.is_dir():
+        raise UsageError(f"there is no archive {url}", hint="Name the folder of an archive.")
+    return LocalSink(folder, run_id="reader", dir_mode=0o700, file_mode=0o600)
 
 
 def ledger_path(url: str, state_dir: Path | None) -> Path:

@@ -218,6 +218,45 @@ def plan(
 
 
 @app.command()
+def verify(
+    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A folder.")],
+    *,
+    sample: Annotated[
+        str | None,
+        typer.Option(metavar="N|P%", help="Read back so many recordings only, drawn at random."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Read back what was archived since: a date, 24h, 7d."),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
+    ] = None,
+    state_dir: StateDir = None,
+    progress: Annotated[
+        bool | None,
+        typer.Option("--progress/--no-progress", help="Default: on a terminal."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+) -> None:
+    """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
+    from exporter import checking
+
+    with _reported():
+        exit_code = checking.run(
+            archive,
+            sample=sample,
+            since=since,
+            concurrency=concurrency,
+            state_dir=state_dir,
+            progress=progress,
+            as_json=json,
+        )
+    raise typer.Exit(exit_code)
+
+
+@app.command()
 def schema(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="config, manifest, partition or results.")

@@ -34,7 +34,7 @@ from exporter.pool import first_error, run_pool
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.reporting import Reporter
-from exporter.results import ManifestInfo, RunInfo, RunStatus, Summary, timestamp
+from exporter.results import ManifestInfo, RunInfo, RunStatus, Summary, encode_run, timestamp
 from exporter.retry import RetryPolicy
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 from exporter.target import target_of, with_drift
@@ -205,7 +205,7 @@ class _Run:
         stack.push_async_callback(run.thread.run, run.ledger.close)
         await check_free(sink, settings)
         await recover(sink, run.ledger, run.thread, taken_over_from=hold.taken_over_from)
-        info = msgspec.json.encode(run.info()).decode()
+        info = encode_run(run.info())
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
         run.partitions = Partitions(sink, run.ledger, run.thread)
         client = Client(

@@ -151,16 +151,25 @@ class PartitionReader:
         for line in self._document:
             lines.append(line)
             if line.rstrip().endswith(b"["):
-                head = msgspec.json.decode(b"".join(lines) + b"]}", type=_Head)
-                _check_version(head.schema_version)
-                return head
+                break
+        if self._is_as_we_write_it():
+            head = msgspec.json.decode(b"".join(lines) + b"]}", type=_Head)
+            _check_version(head.schema_version)
+            return head
         # Somebody formatted it anew, or it is something else.
-        text = b"".join(lines)
+        text = b"".join(lines) + self._document.read(_MAX_UNSTREAMED)
         if len(text) > _MAX_UNSTREAMED:
-            raise UnreadablePartitionError(f"{len(text):,} bytes in an unknown format")
+            raise UnreadablePartitionError(f"{len(text):,} bytes and more in an unknown format")
         _check_version(msgspec.json.decode(text, type=_Head).schema_version)
         self._whole = msgspec.json.decode(text, type=PartitionManifest)
         return self._whole
+
+    def _is_as_we_write_it(self) -> bool:
+        """Behind the head comes a whole row, or the end of no rows."""
+        position = self._document.tell()
+        line = self._document.readline().strip()
+        self._document.seek(position)
+        return line == b"]" or (line.startswith(b"{") and line.endswith((b"}", b"},")))
 
     def __iter__(self) -> Iterator[tuple[Recording, Archived]]:
         """Everything that the partition holds.

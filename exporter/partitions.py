@@ -6,6 +6,7 @@ take turns with one archive.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from exporter.partition import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from exporter.model import Archived, Recording
     from exporter.sinks.base import Sink
@@ -120,14 +121,10 @@ class Partitions:
             _log.error("partition.set_aside", path=aside, reason=str(error))
 
     async def _read(self, folder: str, tag: str) -> None:
-        path = manifest_path(folder)
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as document:
-            async for piece in self._sink.read(path):
-                document.write(piece)
-            document.seek(0)
+        async with read_manifest(self._sink, folder) as open_reader:
 
             def learn() -> list[tuple[Recording, Archived]]:
-                reader = PartitionReader(document, folder)
+                reader = open_reader()
                 partition = Partition(reader.account_id, reader.project_id, reader.date, folder)
                 return self._ledger.learn(partition, tag, reader)
 
@@ -135,7 +132,7 @@ class Partitions:
                 contradictions = await self._thread.run(learn)
             except NewerPartitionError as error:
                 raise DestinationError(
-                    f"{path} was written by a newer exporter ({error})",
+                    f"{manifest_path(folder)} was written by a newer exporter ({error})",
                     hint="Upgrade exporter, or use another archive.",
                 ) from None
         for recording, archived in contradictions:
@@ -158,3 +155,25 @@ class Partitions:
             partition.account_id, partition.project_id, partition.date, paged()
         ):
             yield piece
+
+
+@contextlib.asynccontextmanager
+async def read_manifest(sink: Sink, folder: str) -> AsyncIterator[Callable[[], PartitionReader]]:
+    """A partition's manifest, read once and kept outside the memory if it is large.
+
+    Yields:
+        Call it, in any thread, to read the document from its beginning; it may raise
+        `UnreadablePartitionError` and `NewerPartitionError`, then and while it is iterated.
+
+    Raises:
+        DestinationError: the archive cannot be read.
+    """
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as document:
+        async for piece in sink.read(manifest_path(folder)):
+            document.write(piece)
+
+        def open_reader() -> PartitionReader:
+            document.seek(0)
+            return PartitionReader(document, folder)
+
+        yield open_reader

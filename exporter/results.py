@@ -273,6 +273,11 @@ def _encodable(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
             return value
 
 
+def encode_run(run: RunInfo) -> str:
+    """What the results say of a run itself, as JSON text."""
+    return msgspec.json.encode(_encodable(msgspec.to_builtins(run))).decode()
+
+
 def results_schema() -> dict[str, Any]:
     """JSON Schema of the results document."""
     return {

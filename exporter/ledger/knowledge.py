@@ -36,10 +36,10 @@ class Knowledge(Database):
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         """As `Database`."""
-        super().__init__(path, read_only=read_only)
         # Both are as few as an archive has folders on their level.
         self._project_numbers: dict[tuple[str, str], tuple[int, int]] = {}
         self._partition_numbers: dict[str, int] = {}
+        super().__init__(path, read_only=read_only)
         if not read_only:
             self._db.execute(
                 "CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, folded INTEGER, name TEXT)"

@@ -136,26 +136,35 @@ HELD_COLUMNS: Final = (
 _RECORDING_WIDTH: Final = 5
 
 
+# There are six, and a million recordings ask.
+_VARIANT_NAMES: Final = {
+    (direction, redaction): f"{direction}.{redaction}"
+    for direction in Direction
+    for redaction in Redaction
+}
+_VARIANTS: Final = {name: variant for variant, name in _VARIANT_NAMES.items()}
+
+
 def variant_name(recording: Recording) -> str:
     """Direction and redaction in one word, such as `combined.redacted`."""
-    return f"{recording.direction}.{recording.redaction}"
+    return _VARIANT_NAMES[recording.direction, recording.redaction]
 
 
 def timestamp(moment: datetime) -> str:
     """UTC, ISO 8601."""
-    return moment.astimezone(UTC).isoformat()
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
 
 
 def to_recording(row: Sequence[Any]) -> Recording:
     """From `RECORDING_COLUMNS`."""
     account_id, project_id, conversation_id, variant, started_at = row
-    direction, redaction = variant.split(".")
+    direction, redaction = _VARIANTS[variant]
     return Recording(
         account_id,
         project_id,
         conversation_id,
-        Direction(direction),
-        Redaction(redaction),
+        direction,
+        redaction,
         datetime.fromisoformat(started_at) if started_at else None,
     )
 

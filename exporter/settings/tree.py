@@ -23,6 +23,7 @@ from exporter.settings.values import (
     Folder,
     RuleError,
     Size,
+    SizeOrZero,
     Switch,
     TimeZoneName,
     VariableName,
@@ -202,11 +203,11 @@ class LimitSettings(Section):
     """Recordings fetched at a time."""
     requests_per_second: Amount | None = None
     """At most so many requests in any one second; as many as the server takes when null."""
-    adaptive: bool = True
+    adaptive: Switch = True
     """Learn from refusals, failures and latency how much the server takes, and stay below it."""
     max_recording_bytes: Size = 2 * 1024**3
     """A longer body is refused."""
-    min_free_bytes: Size = 1024**3
+    min_free_bytes: SizeOrZero = 1024**3
     """A run does not start, and stops, when less than this is free where the archive lies."""
     wait: Duration = timedelta()
     """How long to wait for another run that holds the archive."""

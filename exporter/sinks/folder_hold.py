@@ -22,6 +22,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 import uuid
 from datetime import datetime
 from pathlib import Path
@@ -202,11 +203,19 @@ class FolderHold:
                 return
             try:
                 if _read(grave) != other:
-                    with contextlib.suppress(FileExistsError):
-                        os.link(grave, self._file)
+                    self._put_back(grave)
                     raise self._held()
             finally:
                 grave.unlink(missing_ok=True)
+
+    def _put_back(self, grave: Path) -> None:
+        try:
+            os.link(grave, self._file)
+        except FileExistsError:
+            return
+        except OSError:  # no hard links here
+            if not self._file.exists():
+                grave.rename(self._file)
 
     def _idle_seconds(self) -> float | None:
         """Since the holder's last sign of life, by the file system's own clock."""
@@ -243,9 +252,17 @@ class FolderHold:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Who seems to hold the archive."""
+    """Who seems to hold the archive, without touching anything: two clocks are believed here."""
     record = _read(path)
-    return record.holder if record else None
+    if record is None:
+        return None
+    try:
+        idle = time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    is_ours = record.machine == _machine() and record.processes == _name_space()
+    is_alive = _is_alive(record.pid) if is_ours else idle <= STALE_AFTER
+    return record.holder if is_alive else None
 
 
 def _read(path: Path) -> _Record | None:
