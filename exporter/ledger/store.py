@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
 from exporter.ledger.knowledge import Knowledge
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
@@ -49,6 +50,19 @@ class Ledger(Knowledge):
             )
             self._run = cursor.lastrowid or 0
 
+    def _check_latest(self) -> None:
+        """The rows of outcomes belong to the latest run: is that this one?
+
+        Raises:
+            ArchiveBusyError: another run took this one for dead, and began.
+        """
+        (latest,) = self._db.execute("SELECT max(id) FROM runs").fetchone()
+        if latest != self._run:
+            raise ArchiveBusyError(
+                "another run took this archive over while this run gave no sign of life",
+                hint="Run again when the other one has ended: what is archived is skipped.",
+            )
+
     def plan(self, decisions: Iterable[tuple[Looked, str, Outcome | None]]) -> int:
         """Enter recordings with their decision, and the outcome of those that need no fetching.
 
@@ -65,6 +79,7 @@ class Ledger(Knowledge):
             for looked, decision, outcome in decisions
         ]
         with self._transaction():
+            self._check_latest()
             before = self._db.total_changes
             self._db.executemany(
                 "INSERT OR IGNORE INTO outcomes (conversation, variant, decision,"  # noqa: S608 (constants)
@@ -116,6 +131,7 @@ class Ledger(Knowledge):
     def record(self, outcomes: Sequence[tuple[int, Outcome]], now: datetime) -> None:
         """Enter outcomes and, for what was exported, what the archive now holds."""
         with self._transaction():
+            self._check_latest()
             self._db.executemany(
                 f"UPDATE outcomes SET {_OUTCOME_SETTERS} WHERE seq = ?",  # noqa: S608 (constants)
                 [(*rows.from_outcome(outcome), seq) for seq, outcome in outcomes],
@@ -148,6 +164,7 @@ class Ledger(Knowledge):
     def end_run(self, status: str, exit_code: int, finished_at: datetime) -> None:
         """Close the run: what is still planned is cancelled."""
         with self._transaction():
+            self._check_latest()
             self._db.execute(
                 "UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,)
             )

@@ -319,7 +319,7 @@ def test_a_run_does_not_start_on_a_nearly_full_disk(
     exporter: Command, run: Callable[..., Finished], sandbox: Sandbox
 ) -> None:
     """`min_free_bytes` is checked before the first request."""
-    exporter.environment["EXPORTER_LIMITS__MIN_FREE_BYTES"] = str(10**18)
+    exporter.environment["EXPORTER_LIMITS__MIN_FREE_BYTES"] = "900TiB"
     done = run()
     assert done.exit_code == 4
     assert "limits.min_free_bytes" in done.stderr

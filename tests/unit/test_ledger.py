@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.errors import DestinationError, ErrorKind
+from exporter.errors import ArchiveBusyError, DestinationError, ErrorKind
 from exporter.ledger import Ledger, Partition
 from exporter.model import (
     Archived,
@@ -273,6 +273,26 @@ def test_a_killed_run_is_known_as_left_until_its_results_are_rendered(
     again.end_run("interrupted", 137, NOW)
     again.results_rendered("{}")
     assert open_ledger().left_run() is None
+
+
+def test_a_run_that_was_taken_for_dead_writes_nothing_more(
+    open_ledger: Callable[[], Ledger],
+) -> None:
+    """Once another run has begun, the rows are its own: the slow one is refused, not mixed in."""
+    slow, successor = open_ledger(), open_ledger()
+    slow.begin_run("slow", NOW)
+    plan(slow, recording())
+    successor.begin_run("successor", NOW)
+    plan(successor, recording("CA2"))
+    for write in (
+        lambda: export_all(slow),
+        lambda: plan(slow, recording("CA3")),
+        lambda: slow.end_run("complete", 0, NOW),
+    ):
+        with pytest.raises(ArchiveBusyError):
+            write()
+    assert [one.recording.conversation_id for one in successor.planned(0, 9)] == ["CA2"]
+    assert not successor.holds_anything()
 
 
 def test_a_later_version_is_the_one_that_is_known(open_ledger: Callable[[], Ledger]) -> None:
