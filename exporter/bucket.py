@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _POINTS = 64  # kept of a stretch, however long it is
 _FIRST_GAP = 0.05  # seconds between two points at first; doubled whenever there are too many
 _RATES, _SIZES, _REFINEMENTS = 14, 10, 6  # of the search: a coarse grid, then six times finer
-_STEADY_SIZE = 0.5  # how firmly a fit holds on to the size known before …
+_STEADY_SIZE = 0.1  # how firmly a fit holds on to the size known before …
 _STEADY_RATE = 0.05  # … and to the rate; both only matter where the stretches leave it open
 
 
@@ -109,7 +109,7 @@ def fit(
         Rate, size, and how badly they explain the stretches: about 1 a stretch is good.
     """
     slowest, fastest = (math.log(rate) for rate in rates)
-    largest = math.log(max(4 * size, 20.0))
+    largest = math.log(max(4 * size, rates[1], 20.0))
 
     def badness(log_rate: float, log_size: float) -> float:
         rate, bucket = math.exp(log_rate), math.exp(log_size)
