@@ -13,7 +13,7 @@ CASES = {
     "60 a second, 30 at once": (Server(steady(60), 30), 120, 64, 100),
     "5 a second, 30 at once": (Server(steady(5), 30), 300, 64, 80),
     "500 a second, 250 at once": (Server(steady(500), 250), 180, 256, 4),
-    "60, then 30, then 60": (Server(halved(60, 100, 200), 30), 300, 64, 40),
+    "60, then 30, then 60": (Server(halved(60, 130, 260), 30), 400, 64, 30),
 }
 BATCHES = 4
 
