@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _POINTS = 64  # kept of a stretch, however long it is
 _FIRST_GAP = 0.05  # seconds between two points at first; doubled whenever there are too many
 _RATES, _SIZES, _REFINEMENTS = 14, 10, 6  # of the search: a coarse grid, then six times finer
-_STEADY_SIZE = 0.5  # how firmly a fit holds on to the size known before …
+_STEADY_SIZE = 0.1  # how firmly a fit holds on to the size known before …
+_FULL = 2.0  # how bad it is for a stretch to end with a full bucket
 _STEADY_RATE = 0.05  # … and to the rate; both only matter where the stretches leave it open
 
 
@@ -109,17 +110,20 @@ def fit(
         Rate, size, and how badly they explain the stretches: about 1 a stretch is good.
     """
     slowest, fastest = (math.log(rate) for rate in rates)
-    largest = math.log(max(4 * size, 20.0))
+    largest = math.log(max(4 * size, rates[1], 20.0))
 
     def badness(log_rate: float, log_size: float) -> float:
         rate, bucket = math.exp(log_rate), math.exp(log_size)
         # Answers overtake each other and points are coarse: some tokens' difference is no error.
-        misses = (
-            stretch.left(rate, bucket) / (2 + rate * (0.006 * stretch.seconds + 0.01))
-            for stretch in stretches
-        )
+        # But a bucket that would have been full has no reason to refuse, be it ever so small.
+        bad = 0.0
+        for stretch in stretches:
+            left = stretch.left(rate, bucket)
+            bad += (left / (2 + rate * (0.006 * stretch.seconds + 0.01))) ** 2
+            if left > 0:
+                bad += _FULL * (left / bucket) ** 2
         return (
-            sum(miss * miss for miss in misses)
+            bad
             + _STEADY_SIZE * (log_size - math.log(size)) ** 2
             + _STEADY_RATE * (log_rate - fastest) ** 2
         )

@@ -4,13 +4,14 @@ It starts with two scouts and doubles with every round of good answers, up to th
 maximum. Three things make it smaller: a refusal while it was the concurrency that held requests
 back (while it is the rate, the rate is to blame: see `learner`), a window in which one answer in
 ten failed, and a window in which answers took more than twice as long as in the best one.
-Afterwards it grows by one for every round of answers.
+Afterwards it grows by one for every round of answers, or by a twentieth if that is more.
 """
 
 from __future__ import annotations
 
 _SCOUTS = 2
 _REFUSED, _FAILING, _SLOWER = 0.7, 0.7, 0.9  # what is left of it
+_GROWTH = 0.05  # for each good answer, where one a round would be less
 _BAD_SHARE = 0.1
 _WINDOW = 20  # answers at least
 _FORGETTING = 1.02  # a window: a server that has become slower for good is the new normal
@@ -32,6 +33,7 @@ class Concurrency:
         self.limit = float(min(_SCOUTS, most))
         self.reason = ""
         self._trusted = False
+        self._paced = False
         self._best_latency: float | None = None
         self._answers = self._bad = 0
         self._latency = 0.0
@@ -49,9 +51,10 @@ class Concurrency:
         """
         self._trusted = True
         if self.limit < self._threshold:
-            self.limit = min(self.limit + 1, self._threshold)
+            self.limit = self._threshold if self._paced else self.limit + 1
+            self.limit = min(self.limit, self._threshold)
         elif needed and self.limit < self._most:
-            self.limit = min(self.limit + 1 / self.limit, self._most)
+            self.limit = min(self.limit + max(1 / self.limit, _GROWTH), self._most)
         self._answers += 1
         self._latency += latency
         self._needed = self._needed or needed
@@ -72,8 +75,18 @@ class Concurrency:
         self._bad += 1
         return self._judge_window()
 
-    def restart(self, *, to_blame: bool) -> bool:
-        """After a pause: one scout, and then gradually more. Was too much under way?"""
+    def restart(self, *, to_blame: bool, paced: bool) -> bool:
+        """After a pause: one scout, and then gradually more.
+
+        Args:
+            to_blame: too much was under way.
+            paced: a learnt rate makes the others follow one by one, so that the scout's return
+                need not be followed by rounds of two, four, eight.
+
+        Returns:
+            Whether the limit became smaller.
+        """
+        self._paced = paced
         smaller = to_blame and self._adaptive
         if smaller:
             self._shrink(_REFUSED, "refused")

@@ -159,7 +159,8 @@ class Lane:
                 seconds=round(resume_at - now, 3),
                 reason=reason,
             )
-            if self.concurrency.restart(to_blame=to_blame and turn.needed):
+            paced = self.learner is not None and self.learner.rate is not None
+            if self.concurrency.restart(to_blame=to_blame and turn.needed, paced=paced):
                 self._tell_concurrency()
 
     def retry_wait(self, now: float) -> float:

@@ -40,6 +40,7 @@ _SLOWEST = 1.0  # requests a second to start from, when even the first request w
 _SPENDING = 1.25  # times the limit
 _SPENT_SHARE = 0.8  # of the tokens believed to be in the bucket after a pause
 _PAUSE_BUDGET = 0.02  # share of the time that probes may cost
+_FALLEN = 0.75  # of the best limit so far
 _REFUSAL_BUDGET = 0.005  # share of the requests that may be refused
 _FIRST_PROBE = 4.0  # seconds
 _FIRST_PROBE_REQUESTS = 40
@@ -69,6 +70,8 @@ class RateLearner:
         self._confirmed = 0  # probes in a row that ended as foretold
         self._fitted = False
         self._to_spend = 0.0
+        self._too_fast = math.inf  # a rate that was refused while it was held
+        self._best = 0.0
         self._probing_since: float | None = None
         self._probe_at = math.inf
 
@@ -140,7 +143,9 @@ class RateLearner:
         if sure and self._fitted and abs(missed) > 3 * noise:
             # The limit itself has changed: what was seen before says nothing any more.
             self._recent = []
-            found = 0.85 * rate if missed < 0 else 0.6 * rate
+            self._too_fast = math.inf
+            risen = missed < 0
+            found = rate_of(stretch, self.size, (limit, rate)) if risen else 0.6 * rate
         else:
             found = self._find(stretch, rate)
         self.limit = found if probed else self._lowered(stretch, found, limit)
@@ -152,7 +157,8 @@ class RateLearner:
         young = self._confirmed <= 2  # noqa: PLR2004 (after two the belief is firm)
         width, weight = (0.3, 0.8) if young else (0.05, 0.5)
         between = (1 - width) * limit, (1 + width) * limit
-        self.limit = limit + weight * (rate_of(stretch, self.size, between) - limit)
+        found = limit + weight * (rate_of(stretch, self.size, between) - limit)
+        self.limit = min(found, self._too_fast)
 
     def _find(self, stretch: Stretch, rate: float) -> float:
         rates = 0.4 * 1.02 * rate, 1.02 * rate
@@ -171,6 +177,8 @@ class RateLearner:
         """
         idle = self._resumed_at - self._refused_at
         active = max(stretch.seconds - idle, 1e-3)
+        if active > 2 * idle:
+            self._too_fast = min(self._too_fast, (1 - self._margin) * limit)
         if active > 5 * idle:
             self._margin = min(_MOST_MARGIN, self._margin + 0.01)
         step = 0.25 if active < idle else 0.06 * min(1.0, 3 * idle / active)
@@ -183,7 +191,11 @@ class RateLearner:
         self._to_spend = gathered
         self.rate = _SPENDING * limit if gathered >= 1 else (1 - self._margin) * limit
         cost = max(0.0, pause - gathered / limit)
-        affordable = max(_SHORTEST_PROBING, 1 / (_REFUSAL_BUDGET * limit), cost / _PAUSE_BUDGET)
-        wanted = max(_FIRST_PROBE, _FIRST_PROBE_REQUESTS / limit) * 2**self._confirmed
+        if self._confirmed:
+            self._best = max(self._best, limit)
+        # A limit that has fallen may come back, and then there is much to win.
+        budget = _PAUSE_BUDGET if limit > _FALLEN * self._best else 2 * _PAUSE_BUDGET
+        affordable = max(_SHORTEST_PROBING, 1 / (_REFUSAL_BUDGET * limit), cost / budget)
+        wanted = max(_FIRST_PROBE, 4 * cost, _FIRST_PROBE_REQUESTS / limit) * 2**self._confirmed
         if self._fitted:
             self._probe_at = resume_at + min(affordable, wanted)

@@ -25,6 +25,7 @@ __all__ = ["HardCap", "Throttle", "Turn"]
 _WINDOW = 1.01  # seconds; a hundredth more than promised, for requests bunch up on their way
 _CATCH_UP = 0.02  # seconds; timers wake up late, and what was late may follow sooner
 _MOST_JITTER = 1.0  # seconds
+_TICK = 1e-6  # seconds; a wait that rounding has made shorter would never end
 
 
 class HardCap:
@@ -128,7 +129,7 @@ class Throttle:
         lane = self._lanes.get(credential) or self._open(credential)
         if retry:
             while (delay := lane.retry_wait(self._clock())) > 0:
-                await self._sleep(delay)
+                await self._sleep(max(delay, _TICK))
         queue = self._queues[credential]
         # Most of the time nobody waits for anything: then nothing is waited for here either.
         if queue.locked() or self._delay(lane) > 0 or self._stopped():
@@ -206,7 +207,7 @@ class Throttle:
                 returned.clear()
                 await returned.wait()
             else:
-                await self._sleep(delay)
+                await self._sleep(max(delay, _TICK))
 
     def _wake(self, lane: Lane) -> None:
         self._returned[lane.name].set()

@@ -1,0 +1,135 @@
+"""Runs that are stopped: what is under way, what lies in the archive, what is written."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.sandbox import Match, Rule, Stall, Times
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from exporter.sandbox import Sandbox
+    from tests.conftest import Command
+
+MANIFEST = "version: 1\ndefaults: {account_id: a, project_id: p}\nconversations:\n"
+# The first scouts are answered; then everything stops in the middle of a body.
+STALLED = [Rule(match=Match(requests=Times(5, None)), action=Stall(1000))]
+BOTH = pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+
+
+def wait_until(process: subprocess.Popen[str], holds: Callable[[], bool]) -> None:
+    """Until something holds; a process that ends before is a failure."""
+    while not holds():
+        if process.poll() is not None:
+            pytest.fail(f"ended early: {process.communicate()}")
+        time.sleep(0.02)
+
+
+def signals(pid: int, which: str) -> int:
+    """A set of signals of a process, as the kernel tells it."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    lines = status.read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith(which))
+
+
+def no_partial_file(exporter: Command, sandbox: Sandbox) -> int:
+    """Every file under a final name is whole; returns how many there are."""
+    files = list(exporter.archive.rglob("*.wav"))
+    for file in files:
+        call = sandbox.world.call("a", "p", file.parent.name)
+        assert file.read_bytes() == call.wav("combined", redacted=True)
+    leftovers = [
+        path
+        for path in exporter.archive.rglob("*")
+        if path.is_file() and path.suffix != ".wav" and "_exporter" not in path.parts
+    ]
+    assert leftovers == []
+    return len(files)
+
+
+@BOTH
+def test_a_second_signal_rolls_back_at_once(
+    exporter: Command,
+    start_sandbox: Callable[..., Sandbox],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """Stalled downloads are not waited for; results are written, and nothing partial is left."""
+    sandbox = start_sandbox(scenario=STALLED)
+    exporter.write("job.yaml", MANIFEST + "".join(f"- CA{n}\n" for n in range(50)))
+    process = exporter.start("run", "job.yaml", "--base-url", sandbox.base_url, "--no-progress")
+    wait_until(process, lambda: len(sandbox.requests) >= 8)
+    process.send_signal(number)
+    # The kernel keeps only one of two equal signals that are not delivered yet.
+    wait_until(process, lambda: not signals(process.pid, "ShdPnd"))
+    process.send_signal(number)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in text
+    files = no_partial_file(exporter, sandbox)
+    assert len(list(exporter.archive.glob("_exporter/runs/*/results.json"))) == 1
+    again = exporter("plan", "job.yaml", "--json")
+    assert f'"archived":{files}' in again.stdout.replace(" ", "")
+
+
+@BOTH
+def test_a_signal_lets_finish_what_is_under_way(
+    exporter: Command,
+    start_sandbox: Callable[..., Sandbox],
+    number: signal.Signals,
+    code: int,
+) -> None:
+    """Whole files, balanced results, the signal's exit code, and a reason for people."""
+    slow = [Rule(match=Match(requests=Times(5, None)), delay=0.3)]
+    sandbox = start_sandbox(scenario=slow)
+    exporter.write("job.yaml", MANIFEST + "".join(f"- CA{n}\n" for n in range(400)))
+    process = exporter.start(
+        "run", "job.yaml", "--base-url", sandbox.base_url, "--no-progress", "--json"
+    )
+    wait_until(process, lambda: len(sandbox.requests) >= 8)
+    process.send_signal(number)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in text
+    assert f"interrupted by {number.name}" in text
+    files = no_partial_file(exporter, sandbox)
+    (results,) = exporter.archive.glob("_exporter/runs/*/results.json")
+    content = results.read_text()
+    assert content.count('"status":"exported"') == files >= 4
+    assert content.count('"status":"cancelled"') == 400 - files
+    assert '"status": "interrupted"' in content
+
+
+@BOTH
+def test_a_signal_before_the_run_begins(
+    exporter: Command, number: signal.Signals, code: int
+) -> None:
+    """While the manifest is still being read, there is nothing to finish, and no traceback."""
+    process = exporter.start("run", "-", "--base-url", "http://127.0.0.1:9")
+    assert process.stdin is not None
+    process.stdin.write(MANIFEST)
+    process.stdin.flush()
+    # Once the reader has its catcher for SIGTERM, it waits for more of the manifest.
+    wait_until(process, lambda: _is_reading(process.pid))
+    process.send_signal(number)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in text
+    assert "nothing was under way" in text
+
+
+def _is_reading(pid: int) -> bool:
+    """Whether it waits on its standard input, and has a catcher for SIGTERM."""
+    caught = signals(pid, "SigCgt") & (1 << (signal.SIGTERM - 1))
+    return bool(caught) and "pipe" in Path(f"/proc/{pid}/wchan").read_text()
