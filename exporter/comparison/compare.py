@@ -36,7 +36,8 @@ class Comparison:
     Attributes:
         evidence: the verdict.
         muted_spans: (start, end) where the redacted recording is muted and the raw one is not, to
-            the nearest 20 ms.
+            the nearest 20 ms. Where `inconsistent` they prove nothing, and there are none if the
+            lengths differ.
         raw_muted_spans: the other way round; not empty only where `inconsistent`.
         differing_spans: where they differ and neither is muted; only where `inconsistent`.
         length_difference_seconds: redacted minus raw.
@@ -147,13 +148,12 @@ class _Lockstep:
         for start in range(0, len(raw), size):
             ours, theirs = raw[start : start + size], redacted[start : start + size]
             here = at + start // self._frame_bytes
-            if ours == theirs:
-                is_quiet = finder.may_bridge(here) and self._judge.is_quiet(ours)
-                finder.same(is_quiet=is_quiet)
-            elif finder.different_frames > self._patience:
+            if ours != theirs and finder.different_frames > self._patience:
                 finder.differs(here, unexplained(len(ours) // self._frame_bytes))
+            elif ours != theirs and (found := self._judge.judge(ours, theirs)):
+                finder.differs(here, found)
             else:
-                finder.differs(here, self._judge.judge(ours, theirs))
+                finder.same(is_quiet=finder.may_bridge(here) and self._judge.is_quiet(ours))
 
     def _conclude(self, length_difference: float) -> Comparison:
         if self._judge is None and not self._is_same:
@@ -168,7 +168,17 @@ class _Lockstep:
         different: list[tuple[int, int]] = []
         for span in sorted([*finder.different, *short, *raw_short]):
             join(different, span, joint=0)
-        problem = _problem(self._seconds(raw_muted), self._seconds(different), length_difference)
+        is_shifted = abs(length_difference) > _TAIL_SECONDS
+        if is_shifted and (differences := [*muted, *raw_muted, *different]):
+            # Something is missing, nobody knows where: behind it nothing is compared with its like.
+            different = [(min(differences)[0], max(last for _, last in differences))]
+            muted, raw_muted = [], []
+        problem = _problem(
+            self._seconds(muted),
+            self._seconds(raw_muted),
+            self._seconds(different),
+            length_difference if is_shifted else 0.0,
+        )
         evidence = RedactionEvidence.CONFIRMED if muted else RedactionEvidence.IDENTICAL
         return Comparison(
             evidence=RedactionEvidence.INCONSISTENT if problem else evidence,
@@ -193,20 +203,26 @@ class _Lockstep:
         return tuple((start / grid, end / grid) for start, end in rounded)
 
 
-def _problem(raw_muted: Spans, different: Spans, length_difference: float) -> str | None:
-    """What is wrong with a pair, for people."""
+def _problem(
+    muted: Spans, raw_muted: Spans, different: Spans, length_difference: float
+) -> str | None:
+    """What is wrong with a pair, for people; None if nothing is."""
     problems = []
-    if raw_muted:
-        problems.append(
-            f"the recording asked for as raw is muted where the redacted one is not, first at"
-            f" {raw_muted[0][0]:.2f} s: perhaps the two were swapped"
-        )
-    if different:
-        problems.append(f"they differ where neither is muted, first at {different[0][0]:.2f} s")
-    if abs(length_difference) > _TAIL_SECONDS:
+    if length_difference:
         longer = "longer" if length_difference > 0 else "shorter"
         problems.append(
             f"the redacted recording is {abs(length_difference):.2f} s {longer} than the raw one"
+        )
+    if raw_muted:
+        swapped = "" if muted or different else ": perhaps the two were swapped"
+        problems.append(
+            "the recording asked for as raw is muted where the redacted one is not, first at"
+            f" {raw_muted[0][0]:.2f} s{swapped}"
+        )
+    if different:
+        what = "" if length_difference else " and neither is muted"
+        problems.append(
+            f"they differ{what}, between {different[0][0]:.2f} s and {different[-1][1]:.2f} s"
         )
     return "; ".join(problems) or None
 

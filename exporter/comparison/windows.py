@@ -92,18 +92,21 @@ class WindowJudge:
         """Whether nothing is heard in a window."""
         return all(_level(samples) <= self._silence for samples in self._channels_of(stored))
 
-    def judge(self, raw: bytes, redacted: bytes) -> Judgement:
-        """What the difference is between two windows that are as long, and not the same."""
+    def judge(self, raw: bytes, redacted: bytes) -> Judgement | None:
+        """What the difference is between two windows that are as long, and not stored the same.
+
+        None if they sound the same all the same: mu-law has two zeros.
+        """
         size = self._frame_bytes
         frames = len(raw) // size
         first, last = 0, frames
         if raw[:size] == redacted[:size] or raw[-size:] == redacted[-size:]:
             first, last = _bounds(raw, redacted, size)
         pairs = zip(self._channels_of(raw), self._channels_of(redacted), strict=True)
-        kind, is_digital = max(
-            (self._judge_channel(*pair, first, last) for pair in pairs if pair[0] != pair[1]),
-            default=(Kind.NEUTRAL, False),
-        )
+        found = [self._judge_channel(*pair, first, last) for pair in pairs if pair[0] != pair[1]]
+        if not found:
+            return None
+        kind, is_digital = max(found)
         return Judgement(kind, first, last, is_digital, last - first < frames)
 
     def _channels_of(self, stored: bytes) -> Sequence[tuple[float, ...]]:
