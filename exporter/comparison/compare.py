@@ -108,7 +108,11 @@ class _Lockstep:
             self._common.sample_bytes * place.channels if self._common else place.frame_bytes
         )
         self._judge = decode and WindowJudge(
-            decode, frame_bytes=self._frame_bytes, channels=place.channels, codecs=codecs
+            decode,
+            frame_bytes=self._frame_bytes,
+            channels=place.channels,
+            window=self._window,
+            codecs=codecs,
         )
         self._patience = _UNEXPLAINED_SECONDS * self._rate
         self._is_same = True

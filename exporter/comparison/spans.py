@@ -90,10 +90,10 @@ class MutedSpans:
     def _is_one(self, last: Span, span: Span, *, was_quiet: bool) -> bool:
         if len(self.spans) >= MOST_SPANS:
             return True
-        # By the inner bounds where both have them: the outer ones may turn out to mean nothing.
-        is_sure = last.inner and span.inner
-        end, start = (last.inner, span.inner) if is_sure else (last.outer, span.outer)
-        gap = start[0] - end[1]  # type: ignore[index]
+        gap = span.outer[0] - last.outer[1]
+        if last.inner and span.inner:
+            # The outer bounds may turn out to mean nothing.
+            gap = span.inner[0] - last.inner[1]
         return gap <= (self.lengths.bridge if was_quiet else self.lengths.joint)
 
     def settle(self, *, is_exact: bool) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -190,6 +190,8 @@ class SpanFinder:
         if self._before and (is_transition or not odd):
             for run in filter(None, (odd, quiet)):
                 self._before.lengthen(run.last)
+            if odd and not quiet:
+                self._before = None  # one transition ends a span
             return
         self._before = None
         if quiet:
@@ -230,7 +232,11 @@ class SpanFinder:
             self._quiet = _Run(first, last, {kind})
 
     def _wonder(self, first: int, last: int, kind: Kind) -> None:
-        if self._quiet:
+        odd = self._odd
+        # By chance a sample may be the same while all others are a little off: a window that looks
+        # like the edge of a span must not lengthen a true one, nor the other way round.
+        is_long = odd is not None and last - odd.first > self._lengths.joint
+        if self._quiet or (odd and is_long and odd.kinds != {kind}):
             self.close()
         if self._odd:
             self._odd.extend(last, kind)

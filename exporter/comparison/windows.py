@@ -22,13 +22,13 @@ _COARSE_SILENCE: Final = {"pcm_u8": 192.0}
 _COARSE_TOLERANCE: Final = {"pcm_u8": 150.0}
 _MUTED_SHARE: Final = 0.5  # of the other recording's level: a muted window is at least 6 dB quieter
 _TOLERANCE: Final = 0.1  # of the level, -20 dB: what encoding once more may change
-_SHORTEST_PART: Final = 0.25  # of a window (5 ms): less of digital silence says nothing
+_SHORTEST_PART: Final = 0.25  # of a window (5 ms): so little sound has no level to speak of
 
 
 class Kind(IntEnum):
     """What became of a window; of two channels the higher counts."""
 
-    NEUTRAL = 0  # quiet and constant in both
+    NEUTRAL = 0  # quiet and constant in both, or the recording's last few samples
     FAINT_MUTED = 1  # quiet in both, but only the redacted one is digital silence
     FAINT_RAW_MUTED = 2  # the other way round
     QUIET = 3  # quiet in both, and noise in both
@@ -71,6 +71,7 @@ class WindowJudge:
         decode: stored frames -> samples.
         frame_bytes: bytes of a stored frame.
         channels: samples a frame.
+        window: frames of a whole window; only the last of a recording has fewer.
         codecs: of the two recordings: the coarser decides what is quiet.
     """
 
@@ -80,11 +81,13 @@ class WindowJudge:
         *,
         frame_bytes: int,
         channels: int,
+        window: int,
         codecs: tuple[str, str],
     ) -> None:
         self._decode = decode
         self._frame_bytes = frame_bytes
         self._channels = channels
+        self._shortest_part = _SHORTEST_PART * window
         self._silence = max(_COARSE_SILENCE.get(codec, _SILENCE) for codec in codecs)
         self._tolerance = max(_COARSE_TOLERANCE.get(codec, 0.0) for codec in codecs)
 
@@ -107,6 +110,8 @@ class WindowJudge:
         if not found:
             return None
         kind, is_digital = max(found)
+        if frames < self._shortest_part:
+            kind = Kind.NEUTRAL
         return Judgement(kind, first, last, is_digital, last - first < frames)
 
     def _channels_of(self, stored: bytes) -> Sequence[tuple[float, ...]]:
@@ -121,11 +126,9 @@ class WindowJudge:
         redacted_is_constant = _is_constant(redacted, first, last)
         raw_level = _level(raw)
         raw_is_quiet = raw_level <= self._silence
-        if not (raw_is_quiet or redacted_is_constant) and self._is_tolerated(
-            raw, redacted, raw_level
-        ):
-            return Kind.TOLERATED, False
         is_silent = redacted_is_constant and last - first == len(raw)
+        if not (raw_is_quiet or is_silent) and self._is_tolerated(raw, redacted, raw_level):
+            return Kind.TOLERATED, False
         redacted_level = 0.0 if is_silent else _level(redacted)
         redacted_is_quiet = redacted_level <= self._silence
         kind, is_digital = Kind.DIFFERENT, False
@@ -137,7 +140,7 @@ class WindowJudge:
             kind, is_digital = Kind.RAW_MUTED, raw_is_constant
         elif raw_is_quiet or redacted_is_quiet:
             kind = Kind.QUIET
-        elif last - first >= _SHORTEST_PART * len(raw) and raw_is_constant != redacted_is_constant:
+        elif last - first >= self._shortest_part and raw_is_constant != redacted_is_constant:
             # Digital silence that begins or ends inside the window shows in its part alone.
             kind, is_digital = (Kind.MUTED if redacted_is_constant else Kind.RAW_MUTED), True
         return kind, is_digital
@@ -145,8 +148,13 @@ class WindowJudge:
     def _is_tolerated(
         self, raw: tuple[float, ...], redacted: tuple[float, ...], level: float
     ) -> bool:
-        change = math.dist(raw, redacted) / math.sqrt(len(raw))
-        return change <= max(self._tolerance, _TOLERANCE * level)
+        tolerated = max(self._tolerance, _TOLERANCE * level)
+        count = len(raw)
+        distance = math.dist(raw, redacted)
+        square = distance * distance / count
+        # A constant offset is no change, but only where it matters is it worth looking for.
+        offset = (sum(raw) - sum(redacted)) / count if square > tolerated * tolerated else 0.0
+        return square - offset * offset <= tolerated * tolerated
 
 
 def _faint(raw_is_constant: bool, redacted_is_constant: bool) -> tuple[Kind, bool]:
