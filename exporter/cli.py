@@ -52,12 +52,14 @@ RedactionList = Annotated[
     typer.Option(metavar="LIST", help="redacted, raw: where the manifest does not say."),
 ]
 Timezone = Annotated[
-    str | None, typer.Option(metavar="TZ", help="In which a conversation's start has its date.")
+    str | None, typer.Option(metavar="TZ", help="Time zone of the dates in paths (IANA name).")
 ]
 LogFormat = Annotated[
     str | None, typer.Option(metavar="console|json", help="Logs on standard error.")
 ]
-LogLevel = Annotated[str | None, typer.Option(metavar="debug|info|warning|error")]
+LogLevel = Annotated[
+    str | None, typer.Option(metavar="debug|info|warning|error", help="The least to be logged.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -83,7 +85,12 @@ def run(
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
     ] = None,
-    surface: Annotated[str | None, typer.Option(metavar="platform-v3|agents-v1")] = None,
+    surface: Annotated[
+        str | None,
+        typer.Option(
+            metavar="platform-v3|agents-v1", help="Which of the vendor's two API families."
+        ),
+    ] = None,
     region: Annotated[
         str | None,
         typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),

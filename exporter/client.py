@@ -10,7 +10,9 @@ audio" and "Errors", of both surfaces.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import ipaddress
 import re
 import ssl
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
@@ -39,7 +42,9 @@ CORRELATION_HEADER = "X-PolyAI-Correlation-Id"
 _BUFFER_SIZE = 256 * 1024  # more made no difference when measured
 _MAX_ERROR_BODY = 64 * 1024
 _MAX_MESSAGE = 300
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_MAX_WORD = 100  # of codes and ids; the documented ones have about 40 characters
+_DESCRIBED = 80
+_MASK = "***"
 
 _PATHS = {
     Surface.PLATFORM_V3: "/v3/{account}/{project}/conversations/{conversation}/audio",
@@ -52,6 +57,7 @@ _NOT_FOUND_KINDS = {
     "CONVERSATIONS_NOT_FOUND": ErrorKind.CONVERSATION_NOT_FOUND,
     "ACCOUNT_NOT_FOUND": ErrorKind.PROJECT_NOT_FOUND,
     "PROJECT_NOT_FOUND": ErrorKind.PROJECT_NOT_FOUND,
+    "AGENT_NOT_FOUND": ErrorKind.PROJECT_NOT_FOUND,  # not documented; the project's other name
 }
 _STATUS_KINDS = {
     HTTPStatus.UNAUTHORIZED: ErrorKind.UNAUTHORIZED,
@@ -115,8 +121,11 @@ class AudioBody:
         correlation_id: what the vendor's support asks for.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, correlation_id: str | None) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, correlation_id: str | None, secret: str
+    ) -> None:
         self._response = response
+        self._secret = secret
         self.content_length = response.content_length
         self.correlation_id = correlation_id
 
@@ -127,7 +136,7 @@ class AudioBody:
             FetchError: the connection broke, stalled, or the promised length did not come.
         """
         received = 0
-        with _translated(self._response.status, self.correlation_id):
+        with _translated(self._secret, self._response.status, self.correlation_id):
             try:
                 async for chunk in self._response.content.iter_any():
                     received += len(chunk)
@@ -155,7 +164,7 @@ class Client:
         ca_file: PEM file of certificate authorities, None for the system's.
 
     Raises:
-        ConfigError: `ca_file` cannot be read.
+        ConfigError: `ca_file` cannot be read, or the proxy in the environment cannot be used.
     """
 
     def __init__(
@@ -164,7 +173,9 @@ class Client:
         self._origin = origin
         self._path = _PATHS[surface]
         self._timeouts = timeouts
-        self._tls = _tls_context(ca_file)
+        needs_tls = ca_file is not None or urlsplit(origin).scheme == "https"
+        self._tls = _tls_context(ca_file) if needs_tls else True
+        self._proxy, self._proxy_headers = _proxy_for(origin)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -186,8 +197,8 @@ class Client:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_BUFFER_SIZE,
-            # A proxy from the environment must not see what is meant for this machine.
-            trust_env=urlsplit(self._origin).hostname not in _LOOPBACK,
+            # The environment's proxy is used (see `_proxy_for`), the passwords of ~/.netrc are not.
+            trust_env=False,
         )
         return self
 
@@ -212,18 +223,21 @@ class Client:
         """
         if self._session is None:
             raise RuntimeError("use the client as a context manager")
-        with _translated():
+        with _translated(api_key):
             response = await self._session.get(
-                self._url(recording), headers={"x-api-key": api_key}, allow_redirects=False
+                self._url(recording),
+                headers={"x-api-key": api_key},
+                allow_redirects=False,
+                proxy=self._proxy,
+                proxy_headers=self._proxy_headers,
             )
         try:
-            correlation_id = response.headers.get(CORRELATION_HEADER)
-            if response.status != HTTPStatus.OK:
-                with _translated():
-                    raise await _error_of(response, correlation_id)
-            with _translated():
-                await _refuse_other_content(response, correlation_id)
-            yield AudioBody(response, correlation_id)
+            correlation_id = _word(response.headers.get(CORRELATION_HEADER), api_key)
+            with _translated(api_key, response.status, correlation_id):
+                if response.status != HTTPStatus.OK:
+                    raise await _error_of(response, correlation_id, api_key)
+                await _refuse_other_content(response, correlation_id, api_key)
+            yield AudioBody(response, correlation_id, api_key)
         finally:
             # After the last byte the connection went back to the pool already; one with bytes
             # left on it is closed here, not handed to the next request.
@@ -244,14 +258,14 @@ class Client:
 
 @contextlib.contextmanager
 def _translated(
-    http_status: int | None = None, correlation_id: str | None = None
+    secret: str, http_status: int | None = None, correlation_id: str | None = None
 ) -> Iterator[None]:
-    """Foreign errors become `FetchError`."""
+    """Foreign errors become `FetchError`, in words that do not hold the secret."""
     try:
         yield
     except (aiohttp.ClientError, OSError) as error:
         kind, words = kind_of_foreign(error)
-        detail = _printable(str(error) or type(error).__name__)
+        detail = _printable(str(error), secret) or type(error).__name__
         raise FetchError(
             kind, f"{words} ({detail})", http_status=http_status, correlation_id=correlation_id
         ) from None
@@ -264,24 +278,30 @@ def kind_of_foreign(error: aiohttp.ClientError | OSError) -> tuple[ErrorKind, st
     )
 
 
-async def _error_of(response: aiohttp.ClientResponse, correlation_id: str | None) -> FetchError:
+async def _error_of(
+    response: aiohttp.ClientResponse, correlation_id: str | None, secret: str
+) -> FetchError:
     """What an answer other than 200 means."""
-    body = await _beginning(response)
-    envelope = _parse_envelope(body)
     status = response.status
-    code = envelope.error_code if envelope else None
+    try:
+        body = await _beginning(response)
+    except (aiohttp.ClientError, OSError):
+        if status == HTTPStatus.NOT_FOUND:
+            raise  # only the body tells what was not found
+        body = b""
+    envelope = _parse_envelope(body)
     if envelope and (words := envelope.error_message or envelope.error):
-        message = f"the API answered {status}: {_printable(words)}"
+        message = f"the API answered {status}: {_printable(words, secret)}"
     elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         message = f"the server answered {status} and points elsewhere; the key is not sent there"
     else:
-        message = f"the server answered {status} with {_describe(body)}"
+        message = f"the server answered {status} with {_describe(body, secret)}"
     return FetchError(
         _kind_of(status, envelope),
         message,
         http_status=status,
-        code=_printable(code) if code else None,
-        correlation_id=correlation_id or (envelope.error_id if envelope else None),
+        code=_word(envelope.error_code, secret) if envelope else None,
+        correlation_id=correlation_id or (_word(envelope.error_id, secret) if envelope else None),
         retry_after=_retry_after(response),
     )
 
@@ -301,7 +321,7 @@ def _kind_of(status: int, envelope: _Envelope | None) -> ErrorKind:
 
 
 async def _refuse_other_content(
-    response: aiohttp.ClientResponse, correlation_id: str | None
+    response: aiohttp.ClientResponse, correlation_id: str | None, secret: str
 ) -> None:
     """A 200 may carry a gateway's page or a JSON error: say so instead of "not a WAV file".
 
@@ -310,9 +330,9 @@ async def _refuse_other_content(
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     kind = response.content_type.lower()
     if kind in {"application/json", "text/html", "text/plain", "application/xml", "text/xml"}:
-        found = f"{kind}: {_describe(await _beginning(response))}"
-    elif encoding != "identity":
-        found = f"a body compressed with {_printable(encoding)}, which was not asked for"
+        found = f"{kind}: {_describe(await _beginning(response), secret)}"
+    elif encoding not in {"", "identity"}:
+        found = f"a body compressed with {_word(encoding, secret)}, which was not asked for"
     else:
         return
     raise FetchError(
@@ -341,36 +361,85 @@ def _parse_envelope(body: bytes) -> _Envelope | None:
         return None
 
 
-def _describe(body: bytes) -> str:
+def _describe(body: bytes, secret: str) -> str:
     if not body:
         return "an empty body"
-    return f"the body {_printable(body[:80].decode('utf-8', 'replace'))!r}"
+    text = _printable(body.decode("utf-8", "replace"), secret, at_most=_DESCRIBED)
+    return f"the body {text!r}"
 
 
-def _printable(text: str) -> str:
-    """One line of visible characters, cut to a length that suits a log."""
-    line = " ".join(re.sub(r"[^\x20-\x7e\xa0-\uffff]", " ", text).split())
-    return line if len(line) <= _MAX_MESSAGE else f"{line[:_MAX_MESSAGE]}…"
+def _printable(text: str, secret: str, *, at_most: int = _MAX_MESSAGE) -> str:
+    """One line of visible characters without the secret, cut to a length that suits a log.
+
+    A server may answer with anything: with the key that it was sent, with what steers a terminal,
+    with halves of characters that no file can hold.
+    """
+    text = text[:_MAX_ERROR_BODY].replace(secret, _MASK)
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= at_most else f"{line[:at_most]}…"
+
+
+def _word(text: str | None, secret: str) -> str | None:
+    """A code or an id from the server, harmless; None where there is none."""
+    return _printable(text or "", secret, at_most=_MAX_WORD) or None
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:
     """Seconds to wait: a number, or a date by the server's own clock. None where unreadable."""
     value = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
         return float(value)
     try:
         until = parsedate_to_datetime(value)
         now = parsedate_to_datetime(response.headers.get("Date", ""))
         return max(0.0, (until - now).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _proxy_for(origin: str) -> tuple[URL | None, dict[str, str]]:
+    """The proxy that the environment names for this origin, and the headers with its password.
+
+    What is meant for this machine is never shown to a proxy.
+    """
+    parts = urlsplit(origin)
+    host = parts.hostname or ""
+    found = getproxies().get(parts.scheme)
+    if not found or _is_loopback(host) or proxy_bypass(host):
+        return None, {}
+    with contextlib.suppress(ValueError):
+        url = URL(found if "://" in found else f"http://{found}")
+        if url.scheme == "http" and url.host:
+            return url.with_user(None), _basic_auth(url)
+    raise ConfigError(
+        f"the proxy in the environment variable {parts.scheme.upper()}_PROXY cannot be used",
+        hint="Expected an address such as http://proxy.example.com:3128; NO_PROXY lists hosts that"
+        " need none.",
+    )
+
+
+def _basic_auth(proxy: URL) -> dict[str, str]:
+    if proxy.user is None:
+        return {}
+    words = f"{proxy.user}:{proxy.password or ''}".encode()
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(words).decode()}"}
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError among them: not a PEM file
+    except OSError as error:
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(
-            f"cannot use api.ca_file {ca_file}: {error.strerror or error}",
+            f"cannot use api.ca_file {ca_file}: {reason}",
             hint="It must be a PEM file of certificate authorities.",
         ) from None

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from exporter.settings import CredentialSettings
 
 # Visible ASCII: what may stand in an HTTP header without being misread.
-_KEY = re.compile(r"[\x21-\x7e]+")
+_MAX_KEY = 4096
+_KEY = re.compile(rf"[\x21-\x7e]{{1,{_MAX_KEY}}}")
+_KEY_HINT = "It must be the key alone, without spaces, quotes or line breaks inside."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +88,29 @@ class Credentials:
             text = _read_key_file(name, needed_for)
         key = text.strip()
         if not _KEY.fullmatch(key):
-            raise ConfigError(
-                f"the API key in {name} is {'empty' if not key else 'not a single visible word'}",
-                hint="It must be the key alone, without spaces, quotes or line breaks inside.",
-            )
+            raise ConfigError(f"the API key in {name} {_what_is_wrong(key)}", hint=_KEY_HINT)
         return Credential(name, key)
+
+
+def _what_is_wrong(key: str) -> str:
+    """In words that do not repeat the key."""
+    if not key:
+        return "is empty"
+    if not key.isascii():
+        return "has a character that is not ASCII"
+    return f"is longer than {_MAX_KEY} characters" if len(key) > _MAX_KEY else "is not one word"
 
 
 def _read_key_file(name: str, needed_for: str) -> str:
     try:
-        with open(name, encoding="ascii") as file:  # noqa: PTH123 (the name is text everywhere else)
-            return file.read(4096)
+        with open(name, "rb") as file:  # noqa: PTH123 (the name is text everywhere else)
+            # A little more than a key may have, so that a longer one is seen to be too long.
+            data = file.read(2 * _MAX_KEY)
     except OSError as error:
         raise ConfigError(
-            f"no API key for {needed_for}: cannot read {name}: {error.strerror}",
+            f"no API key for {needed_for}: cannot read {name}: {error.strerror or error}",
             hint="Check api_key_file in `credentials`, and who may read that file.",
         ) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"the API key in {name} is not plain text") from None
+    # Latin-1 takes every byte: whether it is a key is judged afterwards, without an exception that
+    # would carry the bytes around.
+    return data.decode("latin-1")

@@ -49,7 +49,7 @@ class ErrorKind(StrEnum):
 
     # The answer was no whole recording.
     TRUNCATED = "truncated"  # fewer bytes than promised by HTTP or by the WAV header
-    SIZE_MISMATCH = "size_mismatch"  # HTTP and WAV disagree about the size
+    SIZE_MISMATCH = "size_mismatch"  # bytes behind the end that the WAV header tells
     TOO_LARGE = "too_large"  # over limits.max_recording_bytes
     NOT_AUDIO = "not_audio"  # empty, JSON, HTML, text: anything but a WAV file
     MALFORMED_AUDIO = "malformed_audio"  # a WAV file whose structure is broken

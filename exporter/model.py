@@ -108,12 +108,14 @@ class AudioFormat:
     """What a WAV file says of itself.
 
     Attributes:
-        codec: `pcm_s16le`, `pcm_u8`, `pcm_s24le`, `pcm_s32le`, `pcm_f32le`, `pcm_f64le`,
-            `pcm_alaw`, `pcm_mulaw`.
+        codec: ffmpeg's name: of samples `pcm_s16le`, `pcm_u8`, `pcm_s24le`, `pcm_s32le`,
+            `pcm_f32le`, `pcm_f64le`, `pcm_alaw`, `pcm_mulaw`; compressed `adpcm_ms`,
+            `adpcm_ima_wav`, `adpcm_g726`, `gsm_ms`, `g729`, `g723_1`.
         sample_rate: frames a second.
         channels: samples a frame.
-        bits_per_sample: width of one sample as stored.
-        duration_seconds: frames / sample_rate.
+        bits_per_sample: width of one sample as stored; of a compressed codec what the header
+            says, which may be 0.
+        duration_seconds: frames / sample_rate; of a compressed codec to a block.
     """
 
     codec: str

@@ -129,18 +129,19 @@ def print_report(report: Report) -> None:
         if count or status in {Status.EXPORTED, Status.SKIPPED, Status.FAILED}:
             style = "red" if count and status in _BAD else None
             table.add_row(status.replace("_", " "), str(count), _MEANING[status], style=style)
-    about = f"of {summary.conversations} conversations"
+    about = f"of {_count(summary.conversations, 'conversation')}"
     if summary.duplicates:
-        about += f"; {summary.duplicates} more were named twice"
+        about += f"; {_count(summary.duplicates, 'recording')} named again"
     table.add_row("requested", str(summary.requested), about, style="bold")
     console.print(table)
     console.print(
         f"{size(summary.bytes)} and {duration(summary.audio_seconds)} of audio"
-        f" in {duration(summary.elapsed_seconds)}; {summary.requests} requests,"
-        f" {summary.retries} retries, {summary.rate_limited} times rate limited"
+        f" in {duration(summary.elapsed_seconds)}; {_count(summary.requests, 'request')},"
+        f" {_count(summary.retries, 'retry', 'retries')},"
+        f" {_count(summary.rate_limited, 'time')} rate limited"
     )
     for name, count in summary.errors.items():
-        console.print(f"{count} x {name}", style="red")
+        console.print(f"{_count(count, 'time')} {name}", style="red", markup=False)
     if report.reason:
         console.print(f"ended early: {report.reason.message}", style="red", markup=False)
         if report.reason.hint:
@@ -160,13 +161,18 @@ def print_preview(found: Preview, archive: str) -> None:
             each.account_id, each.project_id, each.date, str(each.new), str(each.archived)
         )
     console.print(table)
-    words = f"{found.requested} recordings of {found.conversations} conversations: "
+    words = f"{_count(found.requested, 'recording')}"
+    words += f" of {_count(found.conversations, 'conversation')}: "
     words += f"{found.new} to fetch, {found.archived} archived before"
     if found.refused:
         words += f", {found.refused} refused (another identifier differs by case only)"
     if found.duplicates:
-        words += f"; {found.duplicates} more were named twice"
+        words += f"; {_count(found.duplicates, 'recording')} named again"
     console.print(words)
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def _console() -> Console:

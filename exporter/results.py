@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -157,7 +157,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """The results of a run."""
 
-    schema_version: int
+    schema_version: Literal[1]
     run: RunInfo
     summary: Summary
     results: list[Result]
@@ -221,7 +221,7 @@ async def render(
 ) -> AsyncIterator[bytes]:
     """The whole document in pieces: a readable head, then one line a recording."""
     head = {"schema_version": SCHEMA_VERSION, "run": run, "summary": summary}
-    text = msgspec.json.format(msgspec.json.encode(head), indent=1)
+    text = msgspec.json.format(msgspec.json.encode(_encodable(msgspec.to_builtins(head))), indent=1)
     yield text.removesuffix(b"\n}") + b',\n "results": ['
     separator = b"\n  "
     encode = msgspec.json.Encoder().encode
@@ -231,6 +231,19 @@ async def render(
             yield separator + b",\n  ".join(lines)
             separator = b",\n  "
     yield b"\n ]\n}\n"
+
+
+def _encodable(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    """The same, where names of files that are not UTF-8 have `?` for their strange bytes."""
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case dict():
+            return {key: _encodable(item) for key, item in value.items()}
+        case list():
+            return [_encodable(item) for item in value]
+        case _:
+            return value
 
 
 def results_schema() -> dict[str, Any]:

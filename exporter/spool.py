@@ -6,6 +6,7 @@ before the archive is touched; an unnamed temporary file holds what was read.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
@@ -53,7 +54,8 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         """Give the disk space back."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk: what is buffered is not wanted any more
+            self._file.close()
 
     def fill(self, conversations: Iterable[Conversation]) -> None:
         """Read them all; what the iterable raises comes out as it is.
@@ -90,6 +92,7 @@ class Spool:
         data = self._encode(batch)
         try:
             self._file.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+            self._file.flush()  # a full disk is told here, not when reading begins
         except OSError as error:
             raise DestinationError(
                 f"cannot write a temporary file in {tempfile.gettempdir()}: {error.strerror}",

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from exporter.layout import LayoutStyle
@@ -29,7 +29,9 @@ from exporter.settings.values import (
     comma_list,
     distinct,
     is_loopback,
+    list_of,
     lower_case,
+    no_truth_value,
 )
 from exporter.yamldoc import nearest, show
 
@@ -165,11 +167,21 @@ class ExportSettings(Section):
     """What is asked for where the manifest does not say."""
 
     directions: Annotated[
-        tuple[Direction, ...], NoDecode, comma_list, distinct, Field(min_length=1)
+        tuple[Direction, ...],
+        NoDecode,
+        Field(min_length=1),
+        comma_list,
+        distinct,
+        list_of(Direction),
     ] = (Direction.COMBINED,)
     """Some of `combined`, `user`, `agent`."""
     redaction: Annotated[
-        tuple[Redaction, ...], NoDecode, comma_list, distinct, Field(min_length=1)
+        tuple[Redaction, ...],
+        NoDecode,
+        Field(min_length=1),
+        comma_list,
+        distinct,
+        list_of(Redaction),
     ] = (Redaction.REDACTED,)
     """`redacted`, `raw`, or both."""
     pending_grace: Duration = timedelta(hours=24)
@@ -179,7 +191,7 @@ class ExportSettings(Section):
 class LimitSettings(Section):
     """What a run may use."""
 
-    concurrency: Annotated[Count, Field(le=1024)] = 16
+    concurrency: Annotated[PositiveInt, Field(le=1024), no_truth_value] = 16
     """Recordings fetched at a time."""
     requests_per_second: Amount | None = None
     """At most so many requests in any one second; as many as the server takes when null."""

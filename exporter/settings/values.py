@@ -12,7 +12,7 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -26,6 +26,9 @@ from pydantic import (
     PositiveInt,
     WithJsonSchema,
 )
+
+if TYPE_CHECKING:
+    from enum import StrEnum
 
 T = TypeVar("T")
 
@@ -221,9 +224,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-Count = Annotated[PositiveInt, BeforeValidator(_no_truth_value)]
-CountOrZero = Annotated[NonNegativeInt, BeforeValidator(_no_truth_value)]
-Amount = Annotated[PositiveFloat, Field(allow_inf_nan=False), BeforeValidator(_no_truth_value)]
+no_truth_value = BeforeValidator(_no_truth_value)
+
+# Limits stand before the functions: behind one they would be missing from the JSON Schema.
+Count = Annotated[PositiveInt, no_truth_value]
+CountOrZero = Annotated[NonNegativeInt, no_truth_value]
+Amount = Annotated[PositiveFloat, Field(allow_inf_nan=False), no_truth_value]
 Switch = Annotated[bool, BeforeValidator(_truth_value)]
 
 Duration = Annotated[
@@ -278,6 +284,17 @@ Address = Annotated[
     BeforeValidator(_address),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^https?://"}, {"type": "null"}]}),
 ]
+
+
+def list_of(words: type[StrEnum]) -> WithJsonSchema:
+    """The JSON Schema of a list of such words, or of a text with commas between them."""
+    known = [word.value for word in words]
+    one = f"(?:{'|'.join(known)})"
+    items = {"type": "array", "items": {"enum": known}, "minItems": 1}
+    return WithJsonSchema(
+        {"anyOf": [items, {"type": "string", "pattern": f"^{one}(?: *, *{one})*$"}]}
+    )
+
 
 comma_list = BeforeValidator(_comma_list)
 distinct = AfterValidator(_distinct)

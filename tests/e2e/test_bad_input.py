@@ -38,7 +38,10 @@ BAD_MANIFESTS: dict[str, tuple[str | bytes, list[str]]] = {
         ["job.yaml:4:8", "../../etc/passwd"],
     ),
     "deep nesting of entries": (HEAD + "conversations: " + "[" * 5000, ["job.yaml:3:17", "list"]),
-    "deep nesting of the config": ("version: 1\nconfig: " + "[" * 5000, ["job.yaml:2:42", "nesting"]),
+    "deep nesting of the config": (
+        "version: 1\nconfig: " + "[" * 5000,
+        ["job.yaml:2:42", "nesting"],
+    ),
     "alias bomb": (ALIAS_BOMB, ["job.yaml:4"]),
     "python tag": (
         HEAD + "conversations:\n- !!python/object/apply:os.system [id]\n",

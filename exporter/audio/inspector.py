@@ -1,4 +1,4 @@
-"""WAV structure: is a body a whole WAV file, and what does it hold?
+"""The walk over a WAV file's structure: is a body whole, and where does its audio lie?
 
 `WavInspector` reads a body as it arrives and keeps no audio: behind the header a piece costs one
 subtraction. It checks the container (sizes, chunks, format), not how the samples sound.
@@ -30,57 +30,29 @@ What is whole
     that ends inside a frame was cut: `truncated`; one that ends between two frames cannot be told
     from a whole one, there only HTTP's length protects; what its writer put behind the audio (a
     pad byte, GStreamer's 12 byte LIST) counts as audio. In a sized file whole frames count.
-
-What is readable
-    PCM, float, A-law, mu-law, also as WAVE_FORMAT_EXTENSIBLE; and compressed telephony encodings
-    of a constant rate, where the number of bytes tells the duration (to a block). Any other
-    encoding, and big-endian RIFX, is `unsupported_audio`: nothing is claimed of it. The byte rate
-    that uncompressed audio states is ignored: it adds nothing, and writers get it wrong.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from exporter.audio.encodings import EXTENSIBLE_BYTES, FMT, parse_fmt
+from exporter.audio.lookalikes import SNIFFED_BYTES, printable, say_what_it_is
+from exporter.audio.verdicts import malformed, size_mismatch
 from exporter.errors import ErrorKind, FetchError
-from exporter.model import AudioFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PCM: Final = 0x0001
-_EXTENSIBLE: Final = 0xFFFE
-_EXTENSIBLE_BYTES: Final = 40
-_GUID_TAIL: Final = bytes.fromhex("000000001000800000aa00389b71")
+    from exporter.audio.encodings import Encoding
+    from exporter.model import AudioFormat
 
-# Format tag and bytes of one sample -> ffmpeg's name.
-_SAMPLE_CODECS: Final = {
-    (_PCM, 1): "pcm_u8",
-    (_PCM, 2): "pcm_s16le",
-    (_PCM, 3): "pcm_s24le",
-    (_PCM, 4): "pcm_s32le",
-    (0x0003, 4): "pcm_f32le",
-    (0x0003, 8): "pcm_f64le",
-    (0x0006, 1): "pcm_alaw",
-    (0x0007, 1): "pcm_mulaw",
-}
-_SAMPLE_TAGS: Final = frozenset(tag for tag, _ in _SAMPLE_CODECS)
-# Compressed: the first say in `fmt ` how many frames a block holds, the others a true byte rate.
-_BLOCK_CODECS: Final = {0x0002: "adpcm_ms", 0x0011: "adpcm_ima_wav", 0x0031: "gsm_ms"}
-_RATE_CODECS: Final = {0x0042: "g723_1", 0x0045: "adpcm_g726", 0x0064: "adpcm_g726", 0x0083: "g729"}
-_REFUSED_NAMES: Final = {0x0050: "MPEG", 0x0055: "MP3", 0x00FF: "AAC", 0x0161: "WMA"}
-
-_MAX_CHANNELS: Final = 256
-_MAX_SAMPLE_RATE: Final = 1_000_000
 _MAX_CHUNKS: Final = 1000  # a hostile body of empty chunks would cost a step for every 8 bytes
 _ENDLESS: Final = 1 << 62  # bytes: more than any body
 
 _FILE_HEADER: Final = struct.Struct("<4sI4s")
 _CHUNK_HEADER: Final = struct.Struct("<4sI")
-_FMT: Final = struct.Struct("<HHIIHH")
 _DS64: Final = struct.Struct("<QQ")
 _HALF_RANGE: Final = 1 << 31  # of a 32-bit size
 _SIZE_IS_IN_DS64: Final = 0xFFFFFFFF
@@ -129,7 +101,7 @@ class WavInspector:
         self._riff_end: int | None = None
         self._is_64_bit = False  # RF64, BW64: sizes may stand in a ds64 chunk
         self._ds64_data_size: int | None = None
-        self._format: _Format | None = None
+        self._format: Encoding | None = None
         self._chunks = 0
         self._chunk_start = 0  # of the last chunk's header
         self._chunk_end = 0  # of the last chunk's content, with the pad byte if it came
@@ -186,7 +158,7 @@ class WavInspector:
         if start is None or end is not None:
             self._check_end()
         if start is None or self._format is None:
-            raise _malformed(f"the WAV file of {self._received:,} bytes has no data chunk")
+            raise malformed(f"the WAV file of {self._received:,} bytes has no data chunk")
         if end is None:
             end = self._received
             self._check_stream(end - start, self._format.block_align)
@@ -229,7 +201,7 @@ class WavInspector:
         if magic not in _FILE_IDS or form != b"WAVE":
             # No good, but a little more of it tells people what it is instead.
             self._held += taken
-            self._expect(_SNIFFED_BYTES, WavInspector._refuse_foreign)
+            self._expect(SNIFFED_BYTES, WavInspector._refuse_foreign)
             return
         if magic == b"RIFX":
             raise FetchError(
@@ -242,7 +214,7 @@ class WavInspector:
         self._expect(_CHUNK_HEADER.size, WavInspector._read_chunk_header)
 
     def _refuse_foreign(self, taken: bytes, _position: int) -> None:
-        raise FetchError(ErrorKind.NOT_AUDIO, _say_what_it_is(taken))
+        raise FetchError(ErrorKind.NOT_AUDIO, say_what_it_is(taken))
 
     def _read_chunk_header(self, taken: bytes, position: int) -> None:
         name, size = _CHUNK_HEADER.unpack(taken)
@@ -250,26 +222,26 @@ class WavInspector:
         self._chunk_end = position + size
         self._chunks += 1
         if self._chunks > _MAX_CHUNKS:
-            raise _malformed(f"more than {_MAX_CHUNKS:,} chunks")
+            raise malformed(f"more than {_MAX_CHUNKS:,} chunks")
         if name in _FILE_IDS or not _is_chunk_name(name):
             raise self._no_chunk(name)
         if name == b"data":
             self._start_data(position, size)
         elif name == b"fmt ":
             if self._format is not None:
-                raise _malformed(f"a second fmt chunk at byte {self._chunk_start:,}")
-            if size < _FMT.size:
-                raise _malformed(f"a fmt chunk of {size} bytes, {_FMT.size} are needed")
-            self._expect(min(size, _EXTENSIBLE_BYTES), WavInspector._read_fmt)
+                raise malformed(f"a second fmt chunk at byte {self._chunk_start:,}")
+            if size < FMT.size:
+                raise malformed(f"a fmt chunk of {size} bytes, {FMT.size} are needed")
+            self._expect(min(size, EXTENSIBLE_BYTES), WavInspector._read_fmt)
         elif name == b"ds64" and self._is_64_bit and self._ds64_data_size is None:
             if size < _DS64.size:
-                raise _malformed(f"a ds64 chunk of {size} bytes, {_DS64.size} are needed")
+                raise malformed(f"a ds64 chunk of {size} bytes, {_DS64.size} are needed")
             self._expect(_DS64.size, WavInspector._read_ds64)
         else:
             self._pass_over(size)
 
     def _read_fmt(self, taken: bytes, position: int) -> None:
-        self._format = _parse_fmt(taken)
+        self._format = parse_fmt(taken)
         self._pass_over(self._chunk_end - position)
 
     def _read_ds64(self, taken: bytes, position: int) -> None:
@@ -288,14 +260,14 @@ class WavInspector:
 
     def _start_data(self, position: int, size: int) -> None:
         if self._format is None:
-            raise _malformed(f"no fmt chunk before the data chunk at byte {self._chunk_start:,}")
+            raise malformed(f"no fmt chunk before the data chunk at byte {self._chunk_start:,}")
         if self._data_start is not None:
-            raise _malformed(f"a second data chunk at byte {self._chunk_start:,}")
+            raise malformed(f"a second data chunk at byte {self._chunk_start:,}")
         self._data_start = position
         is_unknown = _is_placeholder(size)
         if self._is_64_bit and size == _SIZE_IS_IN_DS64:
             if self._ds64_data_size is None:
-                raise _malformed("no ds64 chunk before the data chunk of a 64-bit WAV file")
+                raise malformed("no ds64 chunk before the data chunk of a 64-bit WAV file")
             size = self._ds64_data_size
             is_unknown = size >= _ENDLESS
         riff_end = self._riff_end
@@ -311,11 +283,11 @@ class WavInspector:
 
     def _no_chunk(self, name: bytes) -> FetchError:
         start, riff_end = self._chunk_start, self._riff_end
-        found = f"{_printable(name)!r} at byte {start:,}"
+        found = f"{printable(name)!r} at byte {start:,}"
         has_ended = name in _FILE_IDS or riff_end is None or start >= riff_end
         if self._data_start is not None and has_ended:
-            return _size_mismatch(f"the WAV file has ended, but more follows: {found}")
-        return _malformed(f"a chunk was expected, found {found}")
+            return size_mismatch(f"the WAV file has ended, but more follows: {found}")
+        return malformed(f"a chunk was expected, found {found}")
 
     def _too_large(self, size: int) -> FetchError:
         return FetchError(
@@ -346,13 +318,13 @@ class WavInspector:
         received, riff_end, chunk_start = self._received, self._riff_end, self._chunk_start
         if received < self._chunk_end:
             if received == riff_end:
-                raise _malformed(
+                raise malformed(
                     f"the chunk at byte {chunk_start:,} should end at byte {self._chunk_end:,},"
                     f" but the RIFF, like the body, ends at byte {riff_end:,}"
                 )
             is_behind_audio = self._data_start is not None and chunk_start > self._data_start
             if riff_end is not None and riff_end <= chunk_start and is_behind_audio:
-                raise _size_mismatch(
+                raise size_mismatch(
                     f"the WAV file has ended at byte {chunk_start:,}, more bytes follow"
                 )
             raise self._truncated(self._chunk_end)
@@ -360,7 +332,7 @@ class WavInspector:
         if rest and (riff_end is None or received < riff_end):
             raise self._truncated(self._chunk_end + _CHUNK_HEADER.size)
         if rest:
-            raise _size_mismatch(
+            raise size_mismatch(
                 f"the WAV file has ended at byte {self._chunk_end:,}, {rest} more bytes follow"
             )
         if riff_end is None and self._data_start is None:
@@ -402,70 +374,6 @@ def inspect(data: bytes | bytearray | memoryview) -> AudioFormat:
     return inspector.finish()
 
 
-class _Format(NamedTuple):
-    """What `fmt ` says; `block_frames` is 0 where only the byte rate tells the time."""
-
-    codec: str
-    sample_rate: int
-    channels: int
-    bits: int
-    block_align: int
-    block_frames: int
-    byte_rate: int
-
-    def describe(self, audio_bytes: int) -> AudioFormat:
-        if self.block_frames:
-            frames = audio_bytes // self.block_align * self.block_frames
-            duration = frames / self.sample_rate
-        else:
-            duration = audio_bytes / self.byte_rate
-        return AudioFormat(self.codec, self.sample_rate, self.channels, self.bits, duration)
-
-
-@lru_cache(maxsize=64)
-def _parse_fmt(fmt: bytes) -> _Format:
-    """Understand a `fmt ` chunk, given up to its first 40 bytes: the same in most calls."""
-    tag, channels, sample_rate, byte_rate, block_align, bits = _FMT.unpack_from(fmt)
-    if tag == _EXTENSIBLE:
-        tag = _wrapped_tag(fmt, bits)
-    is_sane = 0 < channels <= _MAX_CHANNELS and 0 < sample_rate <= _MAX_SAMPLE_RATE
-    if not is_sane or not block_align:
-        raise _malformed(
-            f"{channels} channels, {sample_rate} frames a second, {block_align} bytes a frame"
-        )
-    width = (bits + 7) // 8
-    if tag in _SAMPLE_TAGS:
-        if not bits or block_align != channels * width or (tag != _PCM and bits % 8):
-            raise _malformed(f"{channels} channels of {bits} bits in {block_align} bytes a frame")
-        codec, bits, block_frames = _SAMPLE_CODECS.get((tag, width)), width * 8, 1
-    elif tag in _BLOCK_CODECS:
-        # At the same place in ADPCM's, in GSM's and in the extensible form.
-        codec, block_frames = _BLOCK_CODECS[tag], int.from_bytes(fmt[18:20], "little")
-    else:
-        codec, block_frames = _RATE_CODECS.get(tag), 0
-    if codec is None:
-        name = _REFUSED_NAMES.get(tag, f"{bits} bits")
-        raise _unsupported(f"format tag 0x{tag:04X} ({name})")
-    if not (block_frames or byte_rate):
-        raise _malformed(f"the fmt chunk does not tell the duration of a block of {codec}")
-    return _Format(codec, sample_rate, channels, bits, block_align, block_frames, byte_rate)
-
-
-def _wrapped_tag(fmt: bytes, bits: int) -> int:
-    """The format tag inside a WAVE_FORMAT_EXTENSIBLE."""
-    if len(fmt) < _EXTENSIBLE_BYTES:
-        raise _malformed(
-            f"an extensible fmt chunk of {len(fmt)} bytes, {_EXTENSIBLE_BYTES} are needed"
-        )
-    if fmt[26:40] != _GUID_TAIL:
-        raise _unsupported(f"sub-format {fmt[24:40].hex()}")
-    tag = int.from_bytes(fmt[24:26], "little")
-    valid_bits = int.from_bytes(fmt[18:20], "little")
-    if tag in _SAMPLE_TAGS and valid_bits > bits:
-        raise _malformed(f"{valid_bits} valid bits in samples of {bits} bits")
-    return tag
-
-
 def _is_placeholder(size: int) -> bool:
     """Whether a 32-bit size is what writers to a pipe leave; 0 has more than one meaning."""
     return (
@@ -475,60 +383,3 @@ def _is_placeholder(size: int) -> bool:
 
 def _is_chunk_name(name: bytes) -> bool:
     return name.isascii() and name.decode("ascii").isprintable()
-
-
-def _malformed(message: str) -> FetchError:
-    return FetchError(ErrorKind.MALFORMED_AUDIO, f"malformed WAV file: {message}")
-
-
-def _unsupported(encoding: str) -> FetchError:
-    return FetchError(
-        ErrorKind.UNSUPPORTED_AUDIO, f"a WAV file in an encoding that cannot be checked: {encoding}"
-    )
-
-
-def _size_mismatch(message: str) -> FetchError:
-    return FetchError(ErrorKind.SIZE_MISMATCH, message)
-
-
-_SNIFFED_BYTES: Final = 64
-_SHOWN_CHARACTERS: Final = 40
-# Whatever might be a key, a token or a telephone number is not repeated in a message.
-_PERHAPS_SECRET: Final = re.compile(r"[\w+/=-]{16,}|\+?\d[\d ()-]{4,}\d")
-# The beginning, in lower case, without byte order mark and white space -> what it looks like.
-_LIKENESSES: Final = (
-    (b"{", "JSON"),
-    (b"[", "JSON"),
-    (b"<!doctype html", "HTML"),
-    (b"<html", "HTML"),
-    (b"<", "XML or HTML"),
-    (b"\x1f\x8b", "gzip"),
-    (b"pk\x03\x04", "a ZIP archive"),
-    (b"riff", "a RIFF file of another type"),
-    (b"id3", "MP3"),
-    (b"\xff\xe3", "MP3"),
-    (b"\xff\xf3", "MP3"),
-    (b"\xff\xfb", "MP3"),
-    (b"oggs", "Ogg"),
-    (b"flac", "FLAC"),
-    (b"form\x00", "AIFF"),
-    (b"#!amr", "AMR"),
-)
-
-
-def _say_what_it_is(head: bytes) -> str:
-    """A sentence for people about a body that is no WAV file."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    is_text = all(byte >= 0x80 or chr(byte).isprintable() or chr(byte).isspace() for byte in head)  # noqa: PLR2004 ASCII
-    likeness = next(
-        (likeness for beginning, likeness in _LIKENESSES if text.startswith(beginning)),
-        "plain text" if is_text else "unknown binary data",
-    )
-    masked = _PERHAPS_SECRET.sub(lambda found: "…" * len(found[0]), _printable(head))
-    shown = re.sub("…+", "…", masked[:_SHOWN_CHARACTERS])
-    return f"the body is no WAV file, it looks like {likeness} and begins {shown!r}"
-
-
-def _printable(raw: bytes) -> str:
-    text = raw.decode("utf-8", errors="replace")
-    return "".join(c if c.isprintable() and c != "\ufffd" else "." for c in text)

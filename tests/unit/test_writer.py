@@ -1,0 +1,231 @@
+"""From a stream of bytes to a committed file, or to nothing at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.errors import DestinationError, ErrorKind, FetchError
+from exporter.sinks.local import LocalSink
+from exporter.writer import GATHER_BYTES, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+    from pathlib import Path
+
+PATH = "acme/shop/2026-05-21/CA1/combined.redacted.wav"
+HEADER_BYTES = 44
+UNLIMITED = 1 << 40
+
+
+def wav(size: int, *, fill: int = 0x55) -> bytes:
+    """A whole WAV file of exactly so many bytes: 8 bit, 8000 frames a second."""
+    data = size - HEADER_BYTES
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8)
+    head = struct.pack("<4sI4s", b"RIFF", size - 8, b"WAVE") + fmt
+    return head + struct.pack("<4sI", b"data", data) + bytes([fill]) * data
+
+
+async def pieces(body: bytes, size: int = 100_000) -> AsyncGenerator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+async def then(body: bytes, error: Exception) -> AsyncGenerator[bytes]:
+    async for piece in pieces(body):
+        yield piece
+    raise error
+
+
+def sink_in(folder: Path) -> LocalSink:
+    return LocalSink(folder, run_id="run", dir_mode=0o700, file_mode=0o600)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        HEADER_BYTES + 2,
+        GATHER_BYTES - 2,
+        GATHER_BYTES,
+        GATHER_BYTES + 2,
+        2 * GATHER_BYTES,
+        5 * GATHER_BYTES + 12,
+    ],
+)
+@pytest.mark.parametrize("piece", [4096, 100_000, GATHER_BYTES, 10 * GATHER_BYTES])
+async def test_a_whole_recording_is_written_as_it_came(
+    size: int, piece: int, tmp_path: Path
+) -> None:
+    """Around the size where the way of writing changes, file, size, digest and format are right."""
+    body = wav(size)
+    written = await Writer(sink_in(tmp_path), max_bytes=UNLIMITED).write(pieces(body, piece), PATH)
+    assert (tmp_path / PATH).read_bytes() == body
+    assert written.size == size
+    assert written.sha256 == hashlib.sha256(body).hexdigest()
+    assert written.audio.codec == "pcm_u8"
+    assert written.audio.duration_seconds == pytest.approx((size - HEADER_BYTES) / 8000)
+    assert files_in(tmp_path) == [tmp_path / PATH]
+
+
+@pytest.mark.parametrize("size", [GATHER_BYTES - 1, GATHER_BYTES + 1])
+async def test_odd_sizes_at_the_border(size: int, tmp_path: Path) -> None:
+    """One byte below and above the border, where the last chunk lacks its pad byte, is fine too."""
+    body = wav(size)
+    written = await Writer(sink_in(tmp_path), max_bytes=UNLIMITED).write(pieces(body), PATH)
+    assert (written.size, (tmp_path / PATH).read_bytes()) == (size, body)
+
+
+@pytest.mark.parametrize("total", [2 * HEADER_BYTES, GATHER_BYTES, 3 * GATHER_BYTES + 100])
+@given(share=st.floats(0, 1, exclude_max=True), piece=st.integers(1000, GATHER_BYTES))
+def test_a_cut_recording_leaves_nothing(
+    total: int, share: float, piece: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Wherever a body ends too early, no file of any name is left, and the error says so."""
+    folder = tmp_path_factory.mktemp("archive", numbered=True)
+    body = wav(total)[: int(total * share)]
+    writer = Writer(sink_in(folder), max_bytes=UNLIMITED)
+    with pytest.raises(FetchError) as caught:
+        asyncio.run(writer.write(pieces(body, piece), PATH))
+    assert caught.value.kind in {ErrorKind.TRUNCATED, ErrorKind.NOT_AUDIO}
+    assert files_in(folder) == []
+
+
+@pytest.mark.parametrize("before", [0, 1000, GATHER_BYTES, 3 * GATHER_BYTES])
+@pytest.mark.parametrize(
+    ("tail", "kind"),
+    [
+        (b"<html>", ErrorKind.SIZE_MISMATCH),
+        (b"RIFF\0\0\0\0WAVE", ErrorKind.SIZE_MISMATCH),
+    ],
+)
+async def test_rubbish_behind_the_end_is_refused(
+    before: int, tail: bytes, kind: ErrorKind, tmp_path: Path
+) -> None:
+    """What follows a whole recording makes it suspect, however late it comes."""
+    body = wav(HEADER_BYTES + 2 + before) + tail
+    with pytest.raises(FetchError) as caught:
+        await Writer(sink_in(tmp_path), max_bytes=UNLIMITED).write(pieces(body), PATH)
+    assert caught.value.kind is kind
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [2000, 3 * GATHER_BYTES])
+async def test_a_body_over_the_limit_is_refused(size: int, tmp_path: Path) -> None:
+    """A body of one byte more than allowed is not kept; one of exactly the limit is."""
+    with pytest.raises(FetchError) as caught:
+        await Writer(sink_in(tmp_path), max_bytes=size - 1).write(pieces(wav(size)), PATH)
+    assert caught.value.kind is ErrorKind.TOO_LARGE
+    assert files_in(tmp_path) == []
+    await Writer(sink_in(tmp_path), max_bytes=size).write(pieces(wav(size)), PATH)
+    assert files_in(tmp_path) == [tmp_path / PATH]
+
+
+@pytest.mark.parametrize("size", [0, 1000, GATHER_BYTES + 1, 4 * GATHER_BYTES])
+async def test_a_broken_connection_leaves_nothing(size: int, tmp_path: Path) -> None:
+    """An error of the stream comes out as it is, and what was written is gone."""
+    error = FetchError(ErrorKind.CONNECTION_LOST, "lost")
+    body = wav(5 * GATHER_BYTES)[:size]
+    with pytest.raises(FetchError) as caught:
+        await Writer(sink_in(tmp_path), max_bytes=UNLIMITED).write(then(body, error), PATH)
+    assert caught.value is error
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [0, 1000, GATHER_BYTES + 1, 4 * GATHER_BYTES])
+async def test_cancelling_leaves_nothing(size: int, tmp_path: Path) -> None:
+    """A worker that is cancelled while it waits for bytes removes its temporary file first."""
+    waiting = asyncio.Event()
+    closed = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[bytes]:
+        try:
+            async for piece in pieces(wav(5 * GATHER_BYTES)[:size]):
+                yield piece
+            waiting.set()
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    writer = Writer(sink_in(tmp_path), max_bytes=UNLIMITED)
+    task = asyncio.create_task(writer.write(endless(), PATH))
+    await waiting.wait()
+    assert len(files_in(tmp_path)) == (size > GATHER_BYTES)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert closed.is_set()
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [1000, GATHER_BYTES, 3 * GATHER_BYTES])
+async def test_the_same_content_is_taken_over(size: int, tmp_path: Path) -> None:
+    """A file that a killed run committed and did not record is taken over if it is the same."""
+    writer = Writer(sink_in(tmp_path), max_bytes=UNLIMITED)
+    first = await writer.write(pieces(wav(size)), PATH)
+    inode = (tmp_path / PATH).stat().st_ino
+    assert await writer.write(pieces(wav(size), 999), PATH) == first
+    assert (tmp_path / PATH).stat().st_ino == inode
+    assert files_in(tmp_path) == [tmp_path / PATH]
+
+
+@pytest.mark.parametrize("size", [1000, GATHER_BYTES, 3 * GATHER_BYTES])
+@pytest.mark.parametrize("there", [b"", b"something else", wav(1000, fill=0x11)])
+async def test_other_content_is_left_alone(size: int, there: bytes, tmp_path: Path) -> None:
+    """A file that nobody recorded is never overwritten: the recording fails and says what to do."""
+    (tmp_path / PATH).parent.mkdir(parents=True)
+    (tmp_path / PATH).write_bytes(there)
+    with pytest.raises(FetchError, match="move it away and run again") as caught:
+        await Writer(sink_in(tmp_path), max_bytes=UNLIMITED).write(pieces(wav(size)), PATH)
+    assert caught.value.kind is ErrorKind.DESTINATION_CONFLICT
+    assert PATH in caught.value.message
+    assert (tmp_path / PATH).read_bytes() == there
+    assert files_in(tmp_path) == [tmp_path / PATH]
+
+
+@pytest.mark.parametrize("size", [1000, 3 * GATHER_BYTES])
+async def test_an_archive_that_cannot_be_written_ends_the_stream(size: int, tmp_path: Path) -> None:
+    """Where the folder cannot be made, the error is the archive's, and the body is closed."""
+    (tmp_path / "acme").write_text("a file stands in the way")
+    closed = False
+
+    async def body() -> AsyncGenerator[bytes]:
+        nonlocal closed
+        try:
+            async for piece in pieces(wav(size)):
+                yield piece
+        finally:
+            closed = True
+
+    with pytest.raises(DestinationError):
+        await Writer(sink_in(tmp_path), max_bytes=UNLIMITED).write(body(), PATH)
+    assert closed
+
+
+@given(st.lists(st.integers(1, 400_000), min_size=1, max_size=12))
+def test_the_pieces_do_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, sizes: Iterable[int]
+) -> None:
+    """However a body is cut into pieces on its way, the same bytes are handed on and hashed."""
+    body = wav(sum(sizes) + HEADER_BYTES)
+
+    async def cut() -> AsyncGenerator[bytes]:
+        rest = body
+        for size in sizes:
+            yield rest[:size]
+            rest = rest[size:]
+        yield rest
+
+    folder = tmp_path_factory.mktemp("archive", numbered=True)
+    written = asyncio.run(Writer(sink_in(folder), max_bytes=UNLIMITED).write(cut(), PATH))
+    assert (folder / PATH).read_bytes() == body
+    assert written.sha256 == hashlib.sha256(body).hexdigest()
