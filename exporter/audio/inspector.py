@@ -35,7 +35,7 @@ What is whole
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exporter.audio.encodings import EXTENSIBLE_BYTES, FMT, parse_fmt
 from exporter.audio.lookalikes import SNIFFED_BYTES, printable, say_what_it_is
