@@ -76,10 +76,9 @@ def compare(raw: Source, redacted: Source) -> Comparison:
     shape = [(place.sample_rate, place.channels) for place in places]
     codecs = places[0].codec, places[1].codec
     if shape[0] != shape[1] or (codecs[0] != codecs[1] and not DECODERS.keys() >= {*codecs}):
-        lefts = pair[0].drain(), pair[1].drain()
         return _incomparable(
             f"one is {_described(places[0])}, the other {_described(places[1])}",
-            _length_difference(lefts, places),
+            _length_difference(*pair),
         )
     return _Lockstep(*pair).run()
 
@@ -122,23 +121,18 @@ class _Lockstep:
         windows = max(1, _BLOCK_BYTES // (self._window * self._frame_bytes))
         frames = windows * self._window
         at = 0
-        left = [0, 0]
-        while not any(left):
+        is_going_on = True
+        while is_going_on:
             raw, redacted = self._raw.take(frames), self._redacted.take(frames)
             if self._common:
                 raw = self._common.convert(raw, self._raw.place.codec)
                 redacted = self._common.convert(redacted, self._redacted.place.codec)
             common = min(len(raw), len(redacted))
-            if not common:
-                left = [len(raw) // self._frame_bytes, len(redacted) // self._frame_bytes]
-                break
-            if len(raw) != len(redacted):
-                left = [(len(side) - common) // self._frame_bytes for side in (raw, redacted)]
-                raw, redacted = raw[:common], redacted[:common]
-            self._compare_block(at, raw, redacted)
-            at += common // self._frame_bytes
-        lefts = left[0] + self._raw.drain(), left[1] + self._redacted.drain()
-        return self._conclude(_length_difference(lefts, (self._raw.place, self._redacted.place)))
+            is_going_on = len(raw) == len(redacted) > 0
+            if common:
+                self._compare_block(at, raw[:common], redacted[:common])
+                at += common // self._frame_bytes
+        return self._conclude(_length_difference(self._raw, self._redacted))
 
     def _compare_block(self, at: int, raw: bytes, redacted: bytes) -> None:
         finder = self._finder
@@ -237,9 +231,10 @@ def _incomparable(problem: str, length_difference: float) -> Comparison:
     )
 
 
-def _length_difference(lefts: tuple[int, int], places: tuple[AudioPlace, AudioPlace]) -> float:
-    raw, redacted = (left / place.sample_rate for left, place in zip(lefts, places, strict=True))
-    return round(redacted - raw, 6)
+def _length_difference(raw: AudioReader, redacted: AudioReader) -> float:
+    """Redacted minus raw, in seconds; reads both to their ends."""
+    lengths = [reader.finish().duration_seconds for reader in (raw, redacted)]
+    return round(lengths[1] - lengths[0], 9)
 
 
 def _described(place: AudioPlace) -> str:

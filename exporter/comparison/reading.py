@@ -10,6 +10,8 @@ from exporter.audio import AudioPlace, WavInspector
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from exporter.model import AudioFormat
+
 _PIECE: Final = 256 * 1024  # bytes read from a file at a time
 
 
@@ -37,15 +39,11 @@ class AudioReader:
         stored = self._read(frames * size)
         return stored[: len(stored) // size * size] if len(stored) % size else stored
 
-    def drain(self) -> int:
-        """Read to the end of the file; returns how many frames of audio were left."""
-        size = 0
-        while stored := self._read(_PIECE):
-            size += len(stored)
+    def finish(self) -> AudioFormat:
+        """Read to the end of the file; returns what it holds, now that this is known."""
         while self._next():
             pass
-        self._inspector.finish()
-        return size // self.place.frame_bytes
+        return self._inspector.finish()
 
     def _find(self) -> AudioPlace:
         before = 0
