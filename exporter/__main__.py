@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line."""
-    from exporter.cli import app  # noqa: PLC0415
+    try:
+        from exporter.cli import app  # noqa: PLC0415
 
-    app()
+        app()
+    except KeyboardInterrupt:  # before the command itself could take care of it
+        sys.exit(130)
 
 
 if __name__ == "__main__":

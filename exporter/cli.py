@@ -54,6 +54,10 @@ RedactionList = Annotated[
 Timezone = Annotated[
     str | None, typer.Option(metavar="TZ", help="Time zone of the dates in paths (IANA name).")
 ]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep the ledger here instead of in the archive."),
+]
 LogFormat = Annotated[
     str | None, typer.Option(metavar="console|json", help="Logs on standard error.")
 ]
@@ -107,7 +111,25 @@ def run(
     results: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the results here too.")
     ] = None,
+    state_dir: StateDir = None,
     timezone: Timezone = None,
+    wait: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Wait so long for another run to end, such as 30m."),
+    ] = None,
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
+    ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
+    ] = False,
+    max_failures: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
+    ] = None,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Not found and gone do not make the run fail."),
@@ -135,7 +157,13 @@ def run(
             ("--redaction", "export", "redaction"): redaction,
             ("--concurrency", "limits", "concurrency"): concurrency,
             ("--rate", "limits", "requests_per_second"): rate,
+            ("--state-dir", "output", "state_dir"): state_dir,
+            ("--max-failures", "limits", "max_failures"): max_failures,
+            ("--deadline", "limits", "deadline"): deadline,
             ("--timezone", "output", "timezone"): timezone,
+            ("--wait", "limits", "wait"): wait,
+            ("--recheck", "export", "recheck"): recheck or None,
+            ("--refresh", "export", "refresh"): refresh or None,
             ("--log-format", "log", "format"): log_format,
             ("--log-level", "log", "level"): log_level,
         }
@@ -163,6 +191,7 @@ def plan(
     output: Output = None,
     directions: Directions = None,
     redaction: RedactionList = None,
+    state_dir: StateDir = None,
     timezone: Timezone = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
 ) -> None:
@@ -174,6 +203,7 @@ def plan(
             ("--output", "output", "url"): output,
             ("--directions", "export", "directions"): directions,
             ("--redaction", "export", "redaction"): redaction,
+            ("--state-dir", "output", "state_dir"): state_dir,
             ("--timezone", "output", "timezone"): timezone,
         }
     )
@@ -189,7 +219,9 @@ def plan(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="config, manifest or results.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="config, manifest, partition or results.")
+    ],
 ) -> None:
     """Print a JSON Schema."""
     from exporter import schemas
@@ -296,9 +328,9 @@ def _reported() -> Iterator[None]:
         if error.hint:
             typer.echo(f"hint: {error.hint}", err=True)
         raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was under way", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+    except KeyboardInterrupt as interrupt:
+        typer.echo(str(interrupt) or "interrupted: nothing was under way", err=True)
+        raise typer.Exit(getattr(interrupt, "exit_code", _INTERRUPTED)) from None
     except BrokenPipeError:
         # Nobody reads standard output any more; python would complain again while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -59,10 +59,6 @@ class Credentials:
         """The credentials of all these projects, so that a missing key is known beforehand."""
         return [self.of(*project) for project in projects]
 
-    def in_use(self) -> set[str]:
-        """Names of the credentials looked up so far."""
-        return {credential.name for credential in self._found.values()}
-
     def _look_up(self, account_id: str, project_id: str) -> Credential:
         for position, entry in enumerate(self._entries):
             if entry.account_id in (None, account_id) and entry.project_id in (None, project_id):

@@ -89,6 +89,7 @@ async def _demo(archive: Path, manifest: Path) -> int:
             environ={
                 "EXPORTER_API__BASE_URL": sandbox.base_url,
                 "EXPORTER_OUTPUT__URL": str(archive),
+                "EXPORTER_LIMITS__MIN_FREE_BYTES": "100MiB",
             },
         )
         console.print(f"manifest: {manifest} ({len(_CALLS)} conversations, all six variants)\n")

@@ -9,7 +9,8 @@
     ├── CredentialsRefusedError 3   the API refused every key
     ├── DestinationError        4   the archive cannot be written
     ├── ArchiveBusyError        5   another run holds the archive
-    └── HostError               1   nothing at the configured host is the API
+    ├── HostError               1   nothing at the configured host is the API, or it is away
+    └── RetryLaterError         8   the server asks for a longer wait than the config allows
     FetchError                      one attempt at one recording failed; says why (`kind`)
 
 An `ExporterError` ends the run. A `FetchError` never does by itself: it becomes the outcome of one
@@ -135,7 +136,13 @@ class ArchiveBusyError(ExporterError):
 
 
 class HostError(ExporterError):
-    """What answers at the configured host is not the API."""
+    """What answers at the configured host is not the API, or nothing answers there."""
+
+
+class RetryLaterError(ExporterError):
+    """The server asked us to come back later than `retry.max_retry_after` allows."""
+
+    exit_code: ClassVar[int] = 8
 
 
 class FetchError(Exception):

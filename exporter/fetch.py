@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.errors import CredentialsRefusedError, ErrorKind, FetchError
+from exporter.errors import ErrorKind, ExporterError, FetchError, RetryLaterError
 from exporter.model import Archived, ErrorInfo, Outcome, Status
 from exporter.retry import with_retries
+from exporter.trust import is_refusal, is_stranger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from exporter.credentials import Credential, Credentials
     from exporter.model import Recording
     from exporter.retry import RetryPolicy
-    from exporter.throttle import Throttle
+    from exporter.target import Target
+    from exporter.throttle import Throttle, Turn
+    from exporter.trust import Host, Refusals
     from exporter.writer import Writer
 
 _log = structlog.get_logger()
@@ -31,79 +33,25 @@ _STATUS_OF_KIND = {
     ErrorKind.CANCELLED: Status.CANCELLED,
 }
 
-REFUSED_KINDS = (ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN)
-_REFUSED_ADVICE = (
-    "Check that the key is whole and not expired or rotated, that it belongs to this region and"
-    " to these projects, and that its role may read recordings."
+_UNWELL = frozenset(
+    {
+        ErrorKind.DNS,
+        ErrorKind.CONNECT,
+        ErrorKind.TLS,
+        ErrorKind.TIMEOUT,
+        ErrorKind.CONNECTION_LOST,
+        ErrorKind.SERVER_ERROR,
+    }
 )
-
-
-class Refusals:
-    """Remembers which credentials the API refuses, so that it is not asked again and again.
-
-    A 401 speaks of the key, a 403 of the key in one project. Two recordings must be refused before
-    the rest is given up: the second one proves that it was not about the first.
-    """
-
-    PROOF = 2
-
-    def __init__(self) -> None:
-        self._refused: defaultdict[object, dict[Recording, ErrorInfo]] = defaultdict(dict)
-        self._accepted: set[str] = set()
-
-    def note(self, credential: Credential, recording: Recording, error: ErrorInfo) -> None:
-        """An answer of 401 or 403."""
-        self._refused[_scope(credential, recording, error.kind)][recording] = error
-
-    def note_accepted(self, credential: Credential) -> None:
-        """Any other answer of the API: this key works."""
-        self._accepted.add(credential.name)
-
-    def verdict(self, credential: Credential, recording: Recording) -> ErrorInfo | None:
-        """Why this recording need not be asked for; None when it should be."""
-        for kind in REFUSED_KINDS:
-            proofs = self._refused.get(_scope(credential, recording, kind), {})
-            if len(proofs) >= self.PROOF:
-                first = next(iter(proofs.values()))
-                return ErrorInfo(
-                    kind,
-                    f"not asked for: {first.message}",
-                    first.http_status,
-                    first.code,
-                    first.correlation_id,
-                )
-        return None
-
-    def check(self, credentials: set[str]) -> None:
-        """Raise when none of these credentials works anywhere.
-
-        Raises:
-            CredentialsRefusedError: each was proven to be refused and none was ever accepted.
-        """
-        proven = {
-            (scope[0] if isinstance(scope, tuple) else scope): proofs
-            for scope, proofs in self._refused.items()
-            if len(proofs) >= self.PROOF
-        }
-        if self._accepted or not credentials <= proven.keys():
-            return
-        first = next(iter(next(iter(proven.values())).values()))
-        names = ", ".join(sorted(credentials))
-        raise CredentialsRefusedError(
-            f"the API refused the key from {names}: {first.message}"
-            + (f" (correlation id {first.correlation_id})" if first.correlation_id else ""),
-            hint=_REFUSED_ADVICE,
-        )
-
-
-def _scope(credential: Credential, recording: Recording, kind: ErrorKind) -> object:
-    if kind is ErrorKind.UNAUTHORIZED:
-        return credential.name
-    return credential.name, recording.account_id, recording.project_id
+"""Before an answer has begun, these may mean that the server is away or has too much to do."""
 
 
 class Fetcher:
-    """Fetches recordings into the archive; stateless but for what it learns of credentials."""
+    """Fetches recordings into the archive; what it learns of traffic, keys and host is elsewhere.
+
+    Args:
+        give_up: is told why there is no point in going on, perhaps more than once.
+    """
 
     def __init__(
         self,
@@ -115,6 +63,8 @@ class Fetcher:
         retry: RetryPolicy,
         pending_grace: timedelta,
         refusals: Refusals,
+        host: Host,
+        give_up: Callable[[ExporterError], None],
         clean: Callable[[str], str] = str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -125,11 +75,13 @@ class Fetcher:
         self._retry = retry
         self._pending_grace = pending_grace
         self._refusals = refusals
+        self._host = host
+        self._give_up = give_up
         self._clean = clean
         self._now = now
 
-    async def fetch(self, recording: Recording, path: str) -> Outcome:
-        """Bring one recording to its path.
+    async def fetch(self, recording: Recording, target: Target) -> Outcome:
+        """Bring one recording to its target.
 
         Raises:
             DestinationError: the archive cannot be written.
@@ -137,27 +89,26 @@ class Fetcher:
         credential = self._credentials.of(recording.account_id, recording.project_id)
         attempts = 0
 
+        def check() -> None:
+            if refused := self._refusals.verdict(recording):
+                raise _RefusedBeforeError(refused)
+
         async def attempt() -> Archived:
             nonlocal attempts
-            await self._throttle.wait(credential.name)
-            if refused := self._refusals.verdict(credential, recording):
-                raise _RefusedBeforeError(refused)
+            turn = await self._throttle.turn(credential.name, retry=attempts > 0, check=check)
             attempts += 1
-            async with self._client.open(recording, credential.key) as body:
-                written = await self._writer.write(body.chunks(), path)
-            self._refusals.note_accepted(credential)
-            return Archived(
-                path,
-                written.size,
-                written.sha256,
-                written.audio,
-                self._now(),
-                body.correlation_id,
-            )
+            try:
+                return await self._attempt(recording, credential, target, turn)
+            except FetchError as error:
+                # A server may echo anything, the key and the caller's number among it.
+                error.message = self._clean(error.message)
+                error.code = self._clean(error.code) if error.code else None
+                self._learn(recording, turn, error)
+                raise
+            finally:
+                self._throttle.leave(turn)
 
         def on_retry(error: FetchError, delay: float) -> None:
-            if error.kind is ErrorKind.RATE_LIMITED:
-                self._throttle.pause(credential.name, delay)
             _log.warning(
                 "recording.retry",
                 recording=str(recording),
@@ -171,21 +122,73 @@ class Fetcher:
         try:
             archived = await with_retries(attempt, self._retry, on_retry=on_retry)
         except FetchError as error:
-            # A server may echo anything, the key and the caller's number among it.
-            error.message = self._clean(error.message)
-            error.code = self._clean(error.code) if error.code else None
-            return self._failed(recording, credential, error, attempts)
+            return self._failed(recording, error, attempts)
+        if archived.sha256 in target.known:  # fetched again, and still the same
+            return Outcome(Status.SKIPPED, archived, attempts=attempts)
         return Outcome(Status.EXPORTED, archived, attempts=attempts)
 
-    def _failed(
-        self, recording: Recording, credential: Credential, error: FetchError, attempts: int
-    ) -> Outcome:
+    def check(self, *, at_the_end: bool = False) -> None:
+        """Give up where what was learnt leaves nothing worth asking for."""
+        fatal = self._refusals.fatal(at_the_end=at_the_end) or self._host.fatal(
+            at_the_end=at_the_end
+        )
+        if fatal is not None:
+            self._give_up(fatal)
+
+    async def _attempt(
+        self, recording: Recording, credential: Credential, target: Target, turn: Turn
+    ) -> Archived:
+        async with self._client.open(recording, credential.key) as body:
+            self._throttle.accepted(turn)
+            self._refusals.note_accepted(recording)
+            self._host.note_answer()
+            written = await self._writer.write(body.chunks(), target.path, known=target.known)
+        if not written.is_new:
+            return target.known[written.sha256]
+        return Archived(
+            target.path,
+            written.size,
+            written.sha256,
+            written.audio,
+            self._now(),
+            body.correlation_id,
+            target.version,
+        )
+
+    def _learn(self, recording: Recording, turn: Turn, error: FetchError) -> None:
+        """What a failed attempt says about the server, the key and the host."""
+        info = ErrorInfo.of(error)
+        if error.retry_after is not None and error.retry_after > self._retry.max_retry_after:
+            self._give_up(_retry_later(error, self._retry.max_retry_after))
+        if error.kind is ErrorKind.RATE_LIMITED:
+            self._throttle.refused(turn, error.retry_after)
+            self._host.note_answer(is_the_api=error.code is not None)
+        elif turn.answered:
+            return  # the body was at fault
+        elif error.kind in _UNWELL:
+            self._note_unwell(turn, error, info)
+        elif error.http_status is not None:
+            in_doubt = is_refusal(error.kind) or is_stranger(error.kind)
+            self._throttle.accepted(turn, good=not in_doubt)
+            self._refusals.note(recording, info)
+            self._host.note_answer(is_the_api=error.code is not None)
+        if is_stranger(error.kind):
+            self._host.note_stranger(recording, info)
+        self.check()
+
+    def _note_unwell(self, turn: Turn, error: FetchError, info: ErrorInfo) -> None:
+        self._throttle.failed(turn)
+        delay = self._host.note_failure(info, turn.sent)
+        if error.retry_after:
+            self._throttle.pause(turn, error.retry_after)
+        elif delay > 0:
+            _log.warning(
+                "host.unwell", kind=error.kind, reason=error.message, pause_seconds=round(delay, 2)
+            )
+            self._throttle.pause_all(turn, delay)
+
+    def _failed(self, recording: Recording, error: FetchError, attempts: int) -> Outcome:
         info = error.info if isinstance(error, _RefusedBeforeError) else ErrorInfo.of(error)
-        if info.kind in REFUSED_KINDS:
-            if attempts:
-                self._refusals.note(credential, recording, info)
-        elif info.kind in _STATUS_OF_KIND:
-            self._refusals.note_accepted(credential)
         status = _STATUS_OF_KIND.get(info.kind, Status.FAILED)
         if info.kind is ErrorKind.RECORDING_NOT_FOUND and self._may_still_come(recording):
             status = Status.PENDING
@@ -194,6 +197,14 @@ class Fetcher:
     def _may_still_come(self, recording: Recording) -> bool:
         started_at = recording.started_at
         return started_at is not None and self._now() - started_at < self._pending_grace
+
+
+def _retry_later(error: FetchError, longest: float) -> RetryLaterError:
+    return RetryLaterError(
+        f"the server asks to come back in {error.retry_after:.0f} seconds, which is longer than"
+        f" retry.max_retry_after ({longest:g}): {error.message}",
+        hint="Run again later: what is archived is skipped. Or raise retry.max_retry_after.",
+    )
 
 
 class _RefusedBeforeError(FetchError):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ from exporter.loader import open_manifest
 from exporter.planning import preview
 from exporter.settings import load_settings
 from exporter.spool import Spool
-from exporter.stopping import Stop, StopReason
+from exporter.stopping import Interrupted, Stop, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from exporter.settings import Flag
 
-_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -46,7 +47,10 @@ def run(
     Raises:
         ExporterError: nothing could be begun.
     """
-    with open_manifest(manifest, format=manifest_format, stdin=sys.stdin.buffer) as opened:
+    with (
+        _interruptible(),
+        open_manifest(manifest, format=manifest_format, stdin=sys.stdin.buffer) as opened,
+    ):
         settings = load_settings(
             flags=flags,
             config_file=config_file,
@@ -78,26 +82,55 @@ def run(
     return report.run.exit_code
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Before the run begins, SIGTERM ends the program as tidily as SIGINT does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+
+    def on_signal(number: int, _frame: object) -> None:
+        raise Interrupted(signal.Signals(number), "terminated: nothing was under way")
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 async def _export(job: Job, watcher: Watcher) -> Report:
+    """The first signal lets finish what is under way, the second rolls it back.
+
+    Raises:
+        Interrupted: a third signal; not even the results are written.
+    """
     stop = Stop()
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
+    last: signal.Signals | None = None
 
     def on_signal(number: signal.Signals) -> None:
-        if stop.reason is not None and task is not None:
+        nonlocal last
+        if not stop.requested:
+            stop.request(StopReason.of_signal(number))
+        elif not stop.hurry.is_set():
+            stop.hurry.set()
+        elif task is not None:
+            last = number
             task.cancel()
-        stop.request(
-            StopReason(
-                f"interrupted by {number.name}",
-                "Run again to go on: what is archived is skipped.",
-                _EXIT_CODES[number],
-                by_signal=True,
-            )
-        )
 
-    for number in _EXIT_CODES:
-        loop.add_signal_handler(number, on_signal, number)
-    return await export(job, stop, watcher)
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, on_signal, number)
+    try:
+        return await export(job, stop, watcher)
+    except asyncio.CancelledError:
+        if last is None:
+            raise
+        raise Interrupted(
+            last, "interrupted before the results were written; what is archived stays"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from exporter.errors import ErrorKind, FetchError
+from exporter.errors import ErrorKind, ExporterError, FetchError
+
+if TYPE_CHECKING:
+    import signal
+    from datetime import timedelta
+
+_LIMIT_REACHED = 8  # exit code
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came while there was nothing to finish, or once too often.
+
+    Attributes:
+        exit_code: of the process.
+    """
+
+    def __init__(self, number: signal.Signals, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code_of(number)
+
+
+def exit_code_of(number: signal.Signals) -> int:
+    """How shells report a process that was ended by a signal."""
+    return 128 + number
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +48,53 @@ class StopReason:
     exit_code: int
     by_signal: bool = False
 
+    @classmethod
+    def of_signal(cls, number: signal.Signals) -> StopReason:
+        """Somebody asked for it."""
+        return cls(
+            f"interrupted by {number.name}",
+            "Run again to go on: what is archived is skipped.",
+            exit_code_of(number),
+            by_signal=True,
+        )
+
+    @classmethod
+    def of(cls, error: ExporterError) -> StopReason:
+        """An error that ends the run."""
+        return cls(error.message, error.hint, error.exit_code)
+
+
+def deadline_passed(deadline: timedelta) -> StopReason:
+    """`limits.deadline`."""
+    return StopReason(
+        f"the deadline of {deadline} has passed",
+        "Run again to go on: what is archived is skipped.",
+        _LIMIT_REACHED,
+    )
+
+
+def too_many_failures(count: int) -> StopReason:
+    """`limits.max_failures`."""
+    return StopReason(
+        f"{count} {'recording' if count == 1 else 'recordings'} failed, and limits.max_failures"
+        " allows no more",
+        "See `errors` in the results for why; what is archived is skipped by the next run.",
+        _LIMIT_REACHED,
+    )
+
 
 class Stop:
     """Asked for once, seen by everybody.
 
     Attributes:
         event: set when the run is to end.
+        hurry: set when not even what is under way is to be finished.
         reason: the first reason given; None while the run may go on.
     """
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
+        self.hurry = asyncio.Event()
         self.reason: StopReason | None = None
 
     def request(self, reason: StopReason) -> None:
@@ -43,14 +103,20 @@ class Stop:
             self.reason = reason
             self.event.set()
 
+    @property
+    def requested(self) -> bool:
+        """Whether the run is to end."""
+        return self.event.is_set()
+
     async def sleep(self, seconds: float) -> None:
         """Wait so long; a run that ends does not wait.
 
         Raises:
             FetchError: `cancelled`, the run stopped meanwhile.
         """
-        try:
-            await asyncio.wait_for(self.event.wait(), seconds)
-        except TimeoutError:
-            return
+        if not self.requested:
+            try:
+                await asyncio.wait_for(self.event.wait(), seconds)
+            except TimeoutError:
+                return
         raise FetchError(ErrorKind.CANCELLED, "the run stopped before the next attempt")

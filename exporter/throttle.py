@@ -1,26 +1,65 @@
-"""How fast requests may go: the request rate, and the pause that a server asks for.
+"""When a request may leave: waits for what `lane` decides, and keeps the promise of `--rate`.
 
-One throttle serves the whole process, for rate limits belong to an account and not to a
-connection. Clock and sleep are injected, so that every rule here is tested without waiting.
+Rate limits belong to a credential and not to a connection, so one throttle serves the whole
+process, with a lane for each credential. Clock, sleep and chance are injected: every rule here is
+tested without waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import time
+from collections import deque
 from typing import TYPE_CHECKING
+
+from exporter.errors import ErrorKind, FetchError
+from exporter.lane import Lane, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+__all__ = ["HardCap", "Throttle", "Turn"]
+
+_WINDOW = 1.01  # seconds; a hundredth more than promised, for requests bunch up on their way
+_CATCH_UP = 0.02  # seconds; timers wake up late, and what was late may follow sooner
+_MOST_JITTER = 1.0  # seconds
+
+
+class HardCap:
+    """At most so many requests in any one second, whatever else happens.
+
+    They leave evenly; and none leaves before a second has passed since the one that many places
+    before it, however late that one was. Fewer than one a second means one in so many seconds.
+    """
+
+    def __init__(self, requests_per_second: float) -> None:
+        most = max(1, math.floor(requests_per_second))
+        self._window = max(_WINDOW, _WINDOW / requests_per_second)
+        self._interval = self._window / most
+        self._departures: deque[float] = deque(maxlen=most)
+        self._slot = -math.inf
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next request may leave; 0: now."""
+        earliest = self._slot
+        if len(self._departures) == self._departures.maxlen:
+            earliest = max(earliest, self._departures[0] + self._window)
+        return max(0.0, earliest - now)
+
+    def depart(self, now: float) -> None:
+        """A request leaves."""
+        self._departures.append(now)
+        self._slot = max(self._slot, now - _CATCH_UP) + self._interval
+
 
 class Throttle:
-    """Lets requests pass one by one, `1 / requests_per_second` apart.
-
-    Spacing them, instead of handing out bursts, keeps the promise for *every* one-second window.
+    """Lets requests pass.
 
     Attributes:
         requests: how many were let through.
+        retries: of those, all but the first for each recording.
         rate_limited: how many were answered with 429.
     """
 
@@ -28,30 +67,150 @@ class Throttle:
         self,
         requests_per_second: float | None = None,
         *,
+        concurrency: int = 1024,
+        adaptive: bool = True,
+        longest_pause: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+        stopped: Callable[[], bool] = lambda: False,
+        tell: Callable[..., None] = lambda *_args, **_fields: None,
     ) -> None:
-        self._interval = 1 / requests_per_second if requests_per_second else 0.0
+        """Set up.
+
+        Args:
+            requests_per_second: a hard upper bound in every second; None: none.
+            concurrency: requests under way at once, at most, with each credential.
+            adaptive: learn the server's limits; else only pauses and the upper bound count.
+            longest_pause: seconds, after a refusal that does not say how long to wait.
+            clock: seconds that never run backwards.
+            sleep: waits for so many seconds.
+            chance: a number between 0 and 1.
+            stopped: no further request is to leave.
+            tell: is told of changes: the name of the event, and fields.
+        """
+        self._cap = HardCap(requests_per_second) if requests_per_second else None
+        self._concurrency = concurrency
+        self._adaptive = adaptive
+        self._longest_pause = longest_pause
         self._clock = clock
         self._sleep = sleep
-        self._next_slot = float("-inf")
-        self._resume_at: dict[str, float] = {}
+        self._chance = chance
+        self._stopped = stopped
+        self._tell = tell
+        self._lanes: dict[str, Lane] = {}
+        self._queues: dict[str, asyncio.Lock] = {}
+        self._returned: dict[str, asyncio.Event] = {}
         self.requests = 0
+        self.retries = 0
         self.rate_limited = 0
 
-    async def wait(self, credential: str) -> None:
-        """Return when the next request with this credential may leave."""
-        while (resume_at := self._resume_at.get(credential, 0.0)) > self._clock():
-            await self._sleep(resume_at - self._clock())
-        if self._interval:
-            slot = max(self._next_slot, self._clock())
-            self._next_slot = slot + self._interval
-            if (delay := slot - self._clock()) > 0:
-                await self._sleep(delay)
-        self.requests += 1
+    async def turn(
+        self,
+        credential: str,
+        *,
+        retry: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ) -> Turn:
+        """Return when the next request with this credential may leave; it then is under way.
 
-    def pause(self, credential: str, seconds: float) -> None:
-        """A 429: nobody sends with this credential for so long."""
+        Whoever gets a turn must give it back with `leave`.
+
+        Args:
+            credential: its name.
+            retry: this recording was asked for before.
+            check: called when the turn has come: what it raises, because there is no point any
+                more, gives the turn to the next.
+
+        Raises:
+            FetchError: `cancelled`, the run stopped meanwhile.
+        """
+        lane = self._lanes.get(credential) or self._open(credential)
+        if retry:
+            while (delay := lane.retry_wait(self._clock())) > 0:
+                await self._sleep(delay)
+        queue = self._queues[credential]
+        # Most of the time nobody waits for anything: then nothing is waited for here either.
+        if queue.locked() or self._delay(lane) > 0 or self._stopped():
+            async with queue:
+                await self._wait(lane, check)
+        else:
+            check()
+        now = self._clock()
+        if self._cap is not None:
+            self._cap.depart(now)
+        self.requests += 1
+        self.retries += retry
+        return lane.depart(now)
+
+    def leave(self, turn: Turn) -> None:
+        """A request is over, however it ended."""
+        turn.lane.leave()
+        self._wake(turn.lane)
+
+    def accepted(self, turn: Turn, *, good: bool = True) -> None:
+        """The server answered, and not with a refusal."""
+        turn.lane.accepted(turn, self._clock(), good=good)
+        self._wake(turn.lane)
+
+    def failed(self, turn: Turn) -> None:
+        """The attempt failed as they do when a server has too much to do, or is not there."""
+        turn.lane.failed(turn, self._clock())
+
+    def refused(self, turn: Turn, retry_after: float | None) -> None:
+        """429: nobody sends with this credential for as long as the server asked."""
         self.rate_limited += 1
-        resume_at = self._clock() + seconds
-        self._resume_at[credential] = max(resume_at, self._resume_at.get(credential, resume_at))
+        pause = self._jittered(retry_after) if retry_after else None
+        turn.lane.refused(turn, self._clock(), pause, longest=self._longest_pause)
+
+    def pause(self, turn: Turn, retry_after: float) -> None:
+        """503 with a time to come back: nobody sends with this credential until then."""
+        pause = self._jittered(retry_after)
+        turn.lane.pause(turn, self._clock(), pause, reason="unavailable", to_blame=True)
+
+    def pause_all(self, turn: Turn, seconds: float) -> None:
+        """The server is in trouble: nobody sends anything for so long."""
+        now = self._clock()
+        for lane in self._lanes.values():
+            lane.pause(turn, now, seconds, reason="trouble", to_blame=False)
+
+    def _open(self, credential: str) -> Lane:
+        lane = Lane(
+            credential,
+            concurrency=self._concurrency,
+            adaptive=self._adaptive,
+            now=self._clock(),
+            tell=self._tell,
+        )
+        self._lanes[credential] = lane
+        self._queues[credential] = asyncio.Lock()
+        self._returned[credential] = asyncio.Event()
+        return lane
+
+    def _delay(self, lane: Lane) -> float:
+        now = self._clock()
+        delay = lane.wait(now)
+        return delay if self._cap is None else max(delay, self._cap.wait(now))
+
+    async def _wait(self, lane: Lane, check: Callable[[], None]) -> None:
+        """Wait at the head of the queue; whatever changes meanwhile is looked at again."""
+        returned = self._returned[lane.name]
+        while True:
+            if self._stopped():
+                raise FetchError(ErrorKind.CANCELLED, "the run stopped before this was asked for")
+            check()
+            delay = self._delay(lane)
+            if delay <= 0:
+                return
+            if delay == math.inf:
+                returned.clear()
+                await returned.wait()
+            else:
+                await self._sleep(delay)
+
+    def _wake(self, lane: Lane) -> None:
+        self._returned[lane.name].set()
+
+    def _jittered(self, seconds: float) -> float:
+        """A little more than asked for: others were told the same, and would come back together."""
+        return seconds + min(0.05 * seconds, _MOST_JITTER) * self._chance()

@@ -765,10 +765,14 @@ def test_the_settings_that_work() -> None:
         "export.pending_grace",
         "limits.concurrency",
         "limits.requests_per_second",
+        "limits.adaptive",
         "limits.max_recording_bytes",
+        "limits.max_failures",
+        "limits.deadline",
         "retry.attempts",
         "retry.max_delay",
         "retry.max_retry_after",
+        "retry.max_outage",
         "log.format",
         "log.level",
     }
@@ -790,6 +794,7 @@ def test_the_defaults() -> None:
         "attempts": 6,
         "max_delay": 60,
         "max_retry_after": 300,
+        "max_outage": 120,
     }
 
 
