@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.results import PiiAccessState
+from exporter.model import PiiAccessState
 
 ENOUGH_IDENTICAL: Final = 20
 """Conversations in which raw and redacted were the same before missing access is suspected."""

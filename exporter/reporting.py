@@ -12,9 +12,9 @@ import structlog
 
 from exporter.errors import DestinationError
 from exporter.layout import RESERVED
+from exporter.model import PiiAccessState
 from exporter.results import (
     PiiAccess,
-    PiiAccessState,
     Result,
     RunInfo,
     Summary,

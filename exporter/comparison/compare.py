@@ -9,7 +9,7 @@ from exporter.comparison.reading import AudioReader
 from exporter.comparison.samples import DECODERS, Common
 from exporter.comparison.spans import Lengths, SpanFinder, join
 from exporter.comparison.windows import WindowJudge, unexplained
-from exporter.results import RedactionEvidence
+from exporter.model import RedactionEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,13 +10,15 @@ its numbers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exporter.ledger import rows
 from exporter.ledger.knowledge import Knowledge
+from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
-from exporter.model import Outcome, Recording, Status
+from exporter.model import Outcome, Recording, Redaction, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,8 +29,6 @@ _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 class Ledger(Knowledge):
     """The whole ledger."""
-
-    _run = 0  # the run that the methods below speak of
 
     # A run begins and is planned.
 
@@ -89,6 +89,15 @@ class Ledger(Knowledge):
             " ORDER BY id"
         ).fetchall()
 
+    def raw_projects(self) -> set[tuple[str, str]]:
+        """(account, project) of everything that the run was asked for as raw."""
+        found = self._db.execute(
+            "SELECT account_id, project_id FROM projects WHERE id IN"
+            " (SELECT c.project FROM outcomes o JOIN conversations c ON c.id = o.conversation"
+            "  WHERE o.variant LIKE '%.raw')"
+        )
+        return set(found.fetchall())
+
     # What is planned is fetched.
 
     def planned(self, after: int, limit: int) -> list[Planned]:
@@ -142,6 +151,41 @@ class Ledger(Knowledge):
         number = self._partition(Partition(account_id, project_id, date, folder))
         self._insert(conversation, variant, archived.version, number, archived)
         self._db.execute("UPDATE partitions SET changes = changes + 1 WHERE id = ?", (number,))
+
+    # What is archived is compared.
+
+    def pairs_to_compare(self, after: int, limit: int) -> tuple[int | None, list[Pair]]:
+        """Pairs of which the run archived or skipped a half, and that nobody has compared.
+
+        Args:
+            after: where the last page ended; 0 at first.
+            limit: recordings to look at.
+
+        Returns:
+            Where this page ended, None when there are no more, and its pairs.
+        """
+        found = self._db.execute(
+            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS} FROM outcomes o"  # noqa: S608 (constants)
+            " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
+            " WHERE o.seq > ? AND o.status IN ('exported', 'skipped') ORDER BY o.seq LIMIT ?",
+            (after, limit),
+        ).fetchall()
+        if not found:
+            return None, []
+        held = self._archived({row[1] for row in found})
+        pairs: dict[tuple[int, str], Pair] = {}
+        for _, number, *columns in found:
+            recording = replace(rows.to_recording(columns), redaction=Redaction.RAW)
+            raw = held.get((number, rows.variant_name(recording)))
+            counterpart = replace(recording, redaction=Redaction.REDACTED)
+            redacted = held.get((number, rows.variant_name(counterpart)))
+            if raw and redacted:
+                pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
+        proven = self._with_proofs(
+            [(each.conversation, each.recording, each.raw) for each in pairs.values()]
+        )
+        new = [pair for pair, raw in zip(pairs.values(), proven, strict=True) if raw.proof is None]
+        return found[-1][0], new
 
     # A run ends and is told.
 
@@ -249,12 +293,27 @@ class Ledger(Knowledge):
         """A page of the run's recordings with their outcomes, in the manifest's order."""
         names = ", ".join(f"o.{name}" for name in rows.OUTCOME_COLUMNS.split(", "))
         found = self._db.execute(
-            f"SELECT o.seq, {rows.RECORDING_COLUMNS}, {names}, {rows.ARCHIVED_COLUMNS}"  # noqa: S608 (constants)
+            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS}, {names},"  # noqa: S608 (constants)
+            f" {rows.ARCHIVED_COLUMNS}"
             f" FROM outcomes o {rows.JOINS} WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
             (after, limit),
-        )
-        last = 6 + rows.OUTCOME_WIDTH
-        return [
-            (row[0], rows.to_recording(row[1:6]), rows.to_outcome(row[6:last], row[last:]))
+        ).fetchall()
+        last = 7 + rows.OUTCOME_WIDTH
+        page = [
+            (row[0], rows.to_recording(row[2:7]), rows.to_outcome(row[7:last], row[last:]))
             for row in found
+        ]
+        held = [
+            (row[1], recording, outcome.archived)
+            for row, (_, recording, outcome) in zip(found, page, strict=True)
+            if outcome.archived
+        ]
+        proven = iter(self._with_proofs(held, tell_unpaired=True))
+        return [
+            (
+                seq,
+                recording,
+                replace(outcome, archived=next(proven)) if outcome.archived else outcome,
+            )
+            for seq, recording, outcome in page
         ]

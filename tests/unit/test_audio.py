@@ -566,7 +566,6 @@ def test_place_of_the_audio(wav: tuple[bytes, AudioFormat], size: int) -> None:
     """As soon as the header is known the inspector tells where the audio lies, to the byte."""
     content, expected = wav
     inspector = WavInspector()
-    assert inspector.place is None
     for at in range(0, len(content), size):
         inspector.feed(content[at : at + size])
         if inspector.place:

@@ -21,12 +21,12 @@ from exporter.comparison import Comparison, compare
 from exporter.comparison.samples import DECODERS
 from exporter.comparison.spans import MOST_SPANS
 from exporter.errors import ErrorKind, FetchError
-from exporter.results import RedactionEvidence
+from exporter.model import RedactionEvidence
 from exporter.sandbox import AudioSettings, Call, Codec, Direction, HeaderStyle, RedactionStyle
 from exporter.sandbox import wav as sandbox_wav
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 CONFIRMED = RedactionEvidence.CONFIRMED
 IDENTICAL = RedactionEvidence.IDENTICAL
@@ -37,7 +37,7 @@ GRID = 0.02
 FULL_SCALE = 32768
 CODEC_NAMES = {Codec.PCM: "pcm_s16le", Codec.MULAW: "pcm_mulaw", Codec.ALAW: "pcm_alaw"}
 # Name -> format tag, bits, how a 16-bit sample is stored.
-STORED = {
+STORED: dict[str, tuple[int, int, Callable[[int], bytes]]] = {
     "pcm_u8": (1, 8, lambda v: struct.pack("<B", (v >> 8) + 128)),
     "pcm_s16le": (1, 16, lambda v: struct.pack("<h", v)),
     "pcm_s24le": (1, 24, lambda v: struct.pack("<i", v << 8)[:3]),

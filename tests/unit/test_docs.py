@@ -31,10 +31,9 @@ from exporter.errors import ErrorKind, ManifestError, UsageError
 from exporter.layout import Layout, LayoutStyle, path_part
 from exporter.loader import open_manifest
 from exporter.loader.entry import ENTRY_KEYS
-from exporter.model import Conversation, Status, Surface
+from exporter.model import Conversation, PiiAccessState, Status, Surface
 from exporter.plan import Choice, recordings
 from exporter.results import (
-    PiiAccessState,
     Result,
     Results,
     RunInfo,

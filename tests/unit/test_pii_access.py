@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.model import PiiAccessState
 from exporter.pii_access import ENOUGH_IDENTICAL, PairCounts, chance_of_none, judge
-from exporter.results import PiiAccessState
 
 CONFIRMED = PiiAccessState.CONFIRMED
 SUSPECTED = PiiAccessState.SUSPECTED_MISSING
