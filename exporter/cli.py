@@ -51,6 +51,9 @@ RedactionList = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="redacted, raw: where the manifest does not say."),
 ]
+NeverRaw = Annotated[
+    bool, typer.Option("--never-raw", help="Refuse a manifest that asks for raw recordings.")
+]
 Timezone = Annotated[
     str | None, typer.Option(metavar="TZ", help="Time zone of the dates in paths (IANA name).")
 ]
@@ -130,6 +133,11 @@ def run(
     deadline: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
     ] = None,
+    require_raw: Annotated[
+        bool,
+        typer.Option("--require-raw", help="Fail if what was asked for as raw seems redacted."),
+    ] = False,
+    never_raw: NeverRaw = False,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Not found and gone do not make the run fail."),
@@ -164,6 +172,8 @@ def run(
             ("--wait", "limits", "wait"): wait,
             ("--recheck", "export", "recheck"): recheck or None,
             ("--refresh", "export", "refresh"): refresh or None,
+            ("--require-raw", "export", "require_raw"): require_raw or None,
+            ("--never-raw", "export", "never_raw"): never_raw or None,
             ("--log-format", "log", "format"): log_format,
             ("--log-level", "log", "level"): log_level,
         }
@@ -191,6 +201,7 @@ def plan(
     output: Output = None,
     directions: Directions = None,
     redaction: RedactionList = None,
+    never_raw: NeverRaw = False,
     state_dir: StateDir = None,
     timezone: Timezone = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
@@ -203,6 +214,7 @@ def plan(
             ("--output", "output", "url"): output,
             ("--directions", "export", "directions"): directions,
             ("--redaction", "export", "redaction"): redaction,
+            ("--never-raw", "export", "never_raw"): never_raw or None,
             ("--state-dir", "output", "state_dir"): state_dir,
             ("--timezone", "output", "timezone"): timezone,
         }
