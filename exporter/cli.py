@@ -273,6 +273,18 @@ def sandbox(
     framing: Annotated[
         str | None, typer.Option(metavar="length|chunked|close", help="How a body's end is told.")
     ] = None,
+    redaction: Annotated[
+        str | None,
+        typer.Option(
+            metavar="silence|comfort-noise|shorten", help="What stands for private turns."
+        ),
+    ] = None,
+    comfort_noise: Annotated[
+        float | None, typer.Option(metavar="DBFS", help="Level of comfort noise.")
+    ] = None,
+    pii_share: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="How many calls of 1 have private turns.")
+    ] = None,
     no_pii: Annotated[
         bool, typer.Option("--no-pii", help="No key has PII access: raw is silently redacted.")
     ] = False,
@@ -300,6 +312,9 @@ def sandbox(
             sample_rate=sample_rate,
             header_style=header_style,
             framing=framing,
+            redaction=redaction,
+            comfort_noise=comfort_noise,
+            pii_share=pii_share,
             pii_access=not no_pii,
             clock_skew=clock_skew,
             allow_any_address=allow_any_address,
