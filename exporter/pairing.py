@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from exporter.model import Archived
     from exporter.sinks.base import Sink
 
-_PAGE = 500  # recordings looked at, and pairs recorded, at a time
+_PAGE = 500  # recordings compared and recorded at a time
 _MOST_SPANS_LOGGED = 10
 
 _log = structlog.get_logger()
@@ -140,7 +140,7 @@ class _DamagedError(Exception):
 
 
 class _File:
-    """A file of the archive for a thread: read by the event loop, a piece ahead of nobody.
+    """A file of the archive for a thread, read by the event loop.
 
     Args:
         archived: what is on record.

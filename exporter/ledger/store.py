@@ -159,33 +159,38 @@ class Ledger(Knowledge):
 
         Args:
             after: where the last page ended; 0 at first.
-            limit: recordings to look at.
+            limit: recordings to take, halves of pairs.
 
         Returns:
             Where this page ended, None when there are no more, and its pairs.
         """
         found = self._db.execute(
-            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS} FROM outcomes o"  # noqa: S608 (constants)
-            " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
-            " WHERE o.seq > ? AND o.status IN ('exported', 'skipped') ORDER BY o.seq LIMIT ?",
+            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS} FROM ("  # noqa: S608 (constants)
+            " SELECT *, substr(variant, 1, instr(variant, '.') - 1) AS direction FROM outcomes"
+            " WHERE seq > ? AND status IN ('exported', 'skipped')) o"
+            " CROSS JOIN conversations c ON c.id = o.conversation"
+            " CROSS JOIN projects p ON p.id = c.project"
+            " WHERE EXISTS (SELECT 1 FROM recordings r"
+            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.raw')"
+            " AND EXISTS (SELECT 1 FROM recordings r"
+            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.redacted')"
+            " AND NOT EXISTS (SELECT 1 FROM proofs q"
+            "  WHERE q.conversation = o.conversation AND q.direction = o.direction)"
+            " ORDER BY o.seq LIMIT ?",
             (after, limit),
         ).fetchall()
         if not found:
             return None, []
         held = self._archived({row[1] for row in found})
-        pairs: dict[tuple[int, str], Pair] = {}
+        pairs: dict[tuple[int, str], Pair] = {}  # both halves may have been asked for
         for _, number, *columns in found:
             recording = replace(rows.to_recording(columns), redaction=Redaction.RAW)
-            raw = held.get((number, rows.variant_name(recording)))
             counterpart = replace(recording, redaction=Redaction.REDACTED)
-            redacted = held.get((number, rows.variant_name(counterpart)))
-            if raw and redacted:
-                pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
-        proven = self._with_proofs(
-            [(each.conversation, each.recording, each.raw) for each in pairs.values()]
-        )
-        new = [pair for pair, raw in zip(pairs.values(), proven, strict=True) if raw.proof is None]
-        return found[-1][0], new
+            raw, redacted = (
+                held[number, rows.variant_name(each)] for each in (recording, counterpart)
+            )
+            pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
+        return found[-1][0], list(pairs.values())
 
     # A run ends and is told.
 
