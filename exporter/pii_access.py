@@ -95,7 +95,7 @@ def judge(
         f"{_conversations(identical)} compared, raw and redacted the same in all of them;"
         f" {enough_identical} are needed before that means something"
         if identical
-        else "no raw recording could be compared with its redacted counterpart",
+        else "no pair of raw and redacted audio says anything about it",
     )
 
 

@@ -59,7 +59,7 @@ def test_never_suspected_without_enough(
         (PairCounts(identical=200), NONE, "would be less than 0.01%"),
         (PairCounts(identical=20), PairCounts(confirmed=1), "may have been taken away since"),
         (PairCounts(identical=3), NONE, "3 conversations compared, raw and redacted the same"),
-        (NONE, NONE, "no raw recording could be compared"),
+        (NONE, NONE, "no pair of raw and redacted audio"),
     ],
 )
 def test_reasons(run: PairCounts, earlier: PairCounts, words: str) -> None:
