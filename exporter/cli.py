@@ -51,6 +51,9 @@ RedactionList = Annotated[
     list[str] | None,
     typer.Option(metavar="LIST", help="redacted, raw: where the manifest does not say."),
 ]
+NeverRaw = Annotated[
+    bool, typer.Option("--never-raw", help="Refuse a manifest that asks for raw recordings.")
+]
 Timezone = Annotated[
     str | None, typer.Option(metavar="TZ", help="Time zone of the dates in paths (IANA name).")
 ]
@@ -130,6 +133,11 @@ def run(
     deadline: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
     ] = None,
+    require_raw: Annotated[
+        bool,
+        typer.Option("--require-raw", help="Fail if what was asked for as raw seems redacted."),
+    ] = False,
+    never_raw: NeverRaw = False,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Not found and gone do not make the run fail."),
@@ -164,6 +172,8 @@ def run(
             ("--wait", "limits", "wait"): wait,
             ("--recheck", "export", "recheck"): recheck or None,
             ("--refresh", "export", "refresh"): refresh or None,
+            ("--require-raw", "export", "require_raw"): require_raw or None,
+            ("--never-raw", "export", "never_raw"): never_raw or None,
             ("--log-format", "log", "format"): log_format,
             ("--log-level", "log", "level"): log_level,
         }
@@ -191,6 +201,7 @@ def plan(
     output: Output = None,
     directions: Directions = None,
     redaction: RedactionList = None,
+    never_raw: NeverRaw = False,
     state_dir: StateDir = None,
     timezone: Timezone = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
@@ -203,6 +214,7 @@ def plan(
             ("--output", "output", "url"): output,
             ("--directions", "export", "directions"): _joined(directions),
             ("--redaction", "export", "redaction"): _joined(redaction),
+            ("--never-raw", "export", "never_raw"): never_raw or None,
             ("--state-dir", "output", "state_dir"): state_dir,
             ("--timezone", "output", "timezone"): timezone,
         }
@@ -300,6 +312,18 @@ def sandbox(
     framing: Annotated[
         str | None, typer.Option(metavar="length|chunked|close", help="How a body's end is told.")
     ] = None,
+    redaction: Annotated[
+        str | None,
+        typer.Option(
+            metavar="silence|comfort-noise|shorten", help="What stands for private turns."
+        ),
+    ] = None,
+    comfort_noise: Annotated[
+        float | None, typer.Option(metavar="DBFS", help="Level of comfort noise.")
+    ] = None,
+    pii_share: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="How many calls of 1 have private turns.")
+    ] = None,
     no_pii: Annotated[
         bool, typer.Option("--no-pii", help="No key has PII access: raw is silently redacted.")
     ] = False,
@@ -327,6 +351,9 @@ def sandbox(
             sample_rate=sample_rate,
             header_style=header_style,
             framing=framing,
+            redaction=redaction,
+            comfort_noise=comfort_noise,
+            pii_share=pii_share,
             pii_access=not no_pii,
             clock_skew=clock_skew,
             allow_any_address=allow_any_address,

@@ -25,7 +25,7 @@ import msgspec
 from yarl import URL
 
 from exporter import __version__
-from exporter.errors import ConfigError, ErrorKind, FetchError
+from exporter.errors import ConfigError, ErrorKind, FetchError, PolicyError
 from exporter.model import Redaction, Surface
 from exporter.retry import parse_retry_after
 
@@ -161,17 +161,25 @@ class Client:
         surface: the API family that answers there.
         timeouts: of each request.
         ca_file: PEM file of certificate authorities, None for the system's.
+        never_raw: refuse to send a request for raw audio, should anybody want one after all.
 
     Raises:
         ConfigError: `ca_file` cannot be read, or the proxy in the environment cannot be used.
     """
 
     def __init__(
-        self, *, origin: str, surface: Surface, timeouts: Timeouts, ca_file: Path | None = None
+        self,
+        *,
+        origin: str,
+        surface: Surface,
+        timeouts: Timeouts,
+        ca_file: Path | None = None,
+        never_raw: bool = False,
     ) -> None:
         self._origin = origin
         self._path = _PATHS[surface]
         self._timeouts = timeouts
+        self._never_raw = never_raw
         needs_tls = ca_file is not None or urlsplit(origin).scheme == "https"
         self._tls = _tls_context(ca_file) if needs_tls else True
         self._proxy, self._proxy_headers = _proxy_for(origin)
@@ -222,7 +230,13 @@ class Client:
 
         Raises:
             FetchError: anything but a 200 with a body that may be audio.
+            PolicyError: it would be a request for raw audio, and there are to be none.
         """
+        if self._never_raw and recording.redaction is not Redaction.REDACTED:
+            raise PolicyError(
+                f"never_raw is set, and a request for raw audio was about to be sent: {recording}",
+                hint="It was not sent. This should have been noticed before; please report it.",
+            )
         if self._session is None:
             raise RuntimeError("use the client as a context manager")
         with _translated(api_key):

@@ -9,6 +9,7 @@
     ├── CredentialsRefusedError 3   the API refused every key
     ├── DestinationError        4   the archive cannot be written
     ├── ArchiveBusyError        5   another run holds the archive
+    ├── PolicyError             7   raw recordings where none may be, or none where they must be
     ├── HostError               1   nothing at the configured host is the API, or it is away
     └── RetryLaterError         8   the server asks for a longer wait than the config allows
     FetchError                      one attempt at one recording failed; says why (`kind`)
@@ -133,6 +134,12 @@ class ArchiveBusyError(ExporterError):
     """Another run holds this archive."""
 
     exit_code: ClassVar[int] = 5
+
+
+class PolicyError(ExporterError):
+    """What the settings say of raw recordings was not kept, or could not be."""
+
+    exit_code: ClassVar[int] = 7
 
 
 class HostError(ExporterError):

@@ -23,13 +23,15 @@ import structlog
 from exporter import __version__
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
 from exporter.client import Client, Timeouts
-from exporter.errors import DestinationError, ExporterError
+from exporter.errors import DestinationError, ExporterError, PolicyError
 from exporter.fetch import Fetcher
 from exporter.hold import held, this_process
 from exporter.ledger import Ledger, LedgerThread
-from exporter.model import Outcome, Status
+from exporter.model import Outcome, PiiAccessState, Status
+from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.planning import plan_into
+from exporter.policy import MEANING, REMEDY, UNKNOWN, raw_unproven
 from exporter.pool import first_error, run_pool
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
@@ -43,12 +45,13 @@ from exporter.trust import Host, Refusals
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from pathlib import Path
 
     from exporter.credentials import Credentials
     from exporter.ledger import Planned, Totals
     from exporter.model import Recording
+    from exporter.pii_access import Finding
     from exporter.settings import Settings
     from exporter.sinks.base import Sink
     from exporter.spool import Spool
@@ -113,12 +116,16 @@ class Report:
         summary: as in the results.
         results_path: where the results lie; None where they could not be written.
         reason: why it ended early; None when it went to the end.
+        pii_access: for each (account, project) that raw was asked for.
+        policy: which policy was broken.
     """
 
     run: RunInfo
     summary: Summary
     results_path: str | None
     reason: StopReason | None
+    pii_access: dict[tuple[str, str], Finding]
+    policy: PolicyError | None
 
 
 async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report:
@@ -143,6 +150,7 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         try:
             await run.plan()
             await run.fetch()
+            await run.compare()
         except ExporterError as error:
             run.stop_for(error)
         return await run.report()
@@ -213,6 +221,7 @@ class _Run:
             surface=settings.api.surface,
             timeouts=Timeouts(**settings.api.timeout.model_dump()),
             ca_file=settings.api.ca_file,
+            never_raw=settings.export.never_raw,
         )
         await stack.enter_async_context(client)
         run.fetcher = Fetcher(
@@ -279,6 +288,24 @@ class _Run:
                 await recorder.close()
         except BaseExceptionGroup as failures:
             raise first_error(failures) from None
+
+    async def compare(self) -> None:
+        """Compare what was asked for as raw with its redacted counterparts.
+
+        Raises:
+            DestinationError: the ledger cannot be read or written.
+        """
+        pairing = Pairing(
+            self.sink,
+            self.ledger,
+            self.thread,
+            credential_of=self._credential_name,
+            stop=self.stop.event,
+        )
+        await pairing.run()
+
+    def _credential_name(self, account_id: str, project_id: str) -> str:
+        return self.job.credentials.of(account_id, project_id).name
 
     async def _work(self, recorder: Recorder) -> None:
         async def handle(planned: Planned) -> None:
@@ -363,9 +390,16 @@ class _Run:
         except DestinationError as error:
             self.stop_for(error)
         totals = await self.thread.run(self.ledger.totals)
-        run = self._ended(totals)
         reporter = Reporter(self.sink, self.ledger, self.thread)
+        findings = await reporter.findings(
+            credential_of=self._credential_name,
+            enough_identical=self.job.settings.export.enough_identical,
+        )
+        asked = await self.thread.run(self.ledger.raw_projects)
+        policy = self._check_policy(findings, asked)
+        run = self._ended(totals, policy)
         summary = await reporter.summary(
+            findings=findings,
             elapsed_seconds=time.monotonic() - self.clock_start,
             # Counted where they leave: a recording cut off by the end of the run has no outcome.
             requests=self.throttle.requests,
@@ -378,7 +412,7 @@ class _Run:
             written: str | None = await reporter.write(run, summary)
         except DestinationError as error:
             self.stop_for(error)
-            run = self._ended(totals)
+            run = self._ended(totals, policy)
             written = await reporter.write_elsewhere(run, summary)
         if self.job.results_file is not None:
             output = self.job.settings.output
@@ -397,10 +431,30 @@ class _Run:
             exit_code=run.exit_code,
             results=written,
         )
-        return Report(run, summary, written, self.stop.reason)
+        pii_access = {project: each for project, each in findings.items() if project in asked}
+        return Report(run, summary, written, self.stop.reason, pii_access, policy)
 
-    def _ended(self, totals: Totals) -> RunInfo:
+    def _check_policy(
+        self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]
+    ) -> PolicyError | None:
+        """Warn where raw recordings are in doubt; what `require_raw` says of it, if it is set."""
+        required = self.job.settings.export.require_raw
+        for project in sorted(asked):
+            finding = findings[project]
+            facts = {"project": "/".join(project), "reason": finding.reason}
+            if finding.state is PiiAccessState.SUSPECTED_MISSING:
+                _log.warning("pii_access.suspected_missing", **facts, meaning=MEANING, hint=REMEDY)
+            elif finding.state is PiiAccessState.UNKNOWN and required:
+                _log.warning("pii_access.unknown", **facts, meaning=UNKNOWN)
+        broken = raw_unproven(findings, asked) if required else None
+        if broken is not None:
+            _log.error("policy.broken", reason=broken.message, hint=broken.hint)
+        return broken
+
+    def _ended(self, totals: Totals, policy: PolicyError | None) -> RunInfo:
         status, exit_code = _verdict(totals, self.stop.reason, allow_missing=self.job.allow_missing)
+        if policy is not None and self.stop.reason is None:
+            exit_code = policy.exit_code
         return msgspec.structs.replace(
             self.info(),
             finished_at=timestamp(datetime.now(UTC)),

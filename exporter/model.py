@@ -125,6 +125,41 @@ class AudioFormat:
     duration_seconds: float
 
 
+class RedactionEvidence(StrEnum):
+    """What the comparison of the redacted and the raw recording of one direction showed."""
+
+    CONFIRMED = "confirmed"
+    IDENTICAL = "identical"
+    INCONSISTENT = "inconsistent"
+    UNPAIRED = "unpaired"
+
+
+class PiiAccessState(StrEnum):
+    """Whether a key may read raw audio, as far as the audio proves it."""
+
+    CONFIRMED = "confirmed"
+    SUSPECTED_MISSING = "suspected_missing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a recording and its counterpart (raw and redacted of one direction) show together.
+
+    Attributes:
+        evidence: the verdict.
+        muted_spans: (start, end) in seconds where the redacted one is muted and the raw is not.
+    """
+
+    evidence: RedactionEvidence
+    muted_spans: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def is_comparison(self) -> bool:
+        """Whether there were two that could be compared."""
+        return self.evidence is not RedactionEvidence.UNPAIRED
+
+
 @dataclass(frozen=True, slots=True)
 class Archived:
     """What the ledger knows of an archived recording: a whole, verified file.
@@ -137,6 +172,7 @@ class Archived:
         fetched_at: when its last byte arrived; None where only a partition's manifest told of it.
         correlation_id: of the answer that brought it; likewise.
         version: 1; more where the API's recording was seen to differ from the archived one.
+        proof: what it and its counterpart show; None where nothing was compared, or nobody asked.
     """
 
     path: str
@@ -146,6 +182,7 @@ class Archived:
     fetched_at: datetime | None
     correlation_id: str | None
     version: int = 1
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,18 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 
 from exporter.layout import PARTITION_MANIFEST
-from exporter.model import Archived, AudioFormat, Direction, Recording, Redaction
+from exporter.model import (
+    Archived,
+    AudioFormat,
+    Direction,
+    Proof,
+    Recording,
+    Redaction,
+    RedactionEvidence,
+)
 from exporter.results import (
     AudioInfo,
     Count,
-    RedactionEvidence,
     Sha256,
     Time,
     timestamp,
@@ -103,6 +110,7 @@ async def render(
 
 
 def _to_row(recording: Recording, archived: Archived) -> HeldRecording:
+    proof = archived.proof
     return HeldRecording(
         conversation_id=recording.conversation_id,
         started_at=timestamp(recording.started_at) if recording.started_at else None,
@@ -113,8 +121,8 @@ def _to_row(recording: Recording, archived: Archived) -> HeldRecording:
         bytes=archived.size,
         sha256=archived.sha256,
         audio=to_audio(archived.audio),
-        redaction_evidence=None,
-        muted_spans=None,
+        redaction_evidence=proof.evidence if proof else None,
+        muted_spans=list(proof.muted_spans) if proof and proof.is_comparison else None,
     )
 
 
@@ -218,8 +226,14 @@ class PartitionReader:
             row.audio.duration_seconds,
         )
         return recording, Archived(
-            row.path, row.bytes, row.sha256, audio, None, None, version=row.version
+            row.path, row.bytes, row.sha256, audio, None, None, row.version, _to_proof(row)
         )
+
+
+def _to_proof(row: HeldRecording) -> Proof | None:
+    if row.redaction_evidence is None:
+        return None
+    return Proof(row.redaction_evidence, tuple(row.muted_spans or ()))
 
 
 def _check_version(version: int) -> None:

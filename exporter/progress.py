@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from exporter.model import Status
+from exporter.model import PiiAccessState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,6 +193,14 @@ def print_report(report: Report) -> None:
     if summary.errors:
         reasons = (f"{name} ({count})" for name, count in summary.errors.items())
         console.print(f"not exported: {', '.join(reasons)}", style="red", markup=False)
+    for project, finding in report.pii_access.items():
+        state = finding.state.replace("_", " ")
+        bad = finding.state is PiiAccessState.SUSPECTED_MISSING
+        words = f"PII access in {'/'.join(project)}: {state} ({finding.reason})"
+        console.print(words, style="red" if bad else None, markup=False)
+    if report.policy:
+        console.print(f"policy broken: {report.policy.message}", style="red", markup=False)
+        console.print(f"hint: {report.policy.hint}", markup=False)
     if report.reason:
         console.print(f"ended early: {report.reason.message}", style="red", markup=False)
         if report.reason.hint:

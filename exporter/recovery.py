@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from exporter.layout import RESERVED, Layout, LayoutStyle
+from exporter.pii_access import ENOUGH_IDENTICAL
 from exporter.reporting import Reporter, results_path
 from exporter.results import RunInfo, RunStatus, timestamp
 
@@ -48,7 +49,10 @@ async def recover(
         _log.warning("run.was_killed", run=left.run_id, last_seen=run.finished_at)
     elapsed = ((left.finished_at or left.seen_at) - left.started_at).total_seconds()
     # How often a killed run was rate limited, nobody knows any more.
-    summary = await reporter.summary(elapsed_seconds=elapsed, rate_limited=0)
+    findings = await reporter.findings(
+        enough_identical=run.config["export"].get("enough_identical", ENOUGH_IDENTICAL)
+    )
+    summary = await reporter.summary(elapsed_seconds=elapsed, rate_limited=0, findings=findings)
     written = await reporter.write(run, summary)
     _log.info("results.written_later", run=left.run_id, results=written)
 

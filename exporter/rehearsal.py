@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from exporter.errors import UsageError
-from exporter.sandbox import Codec, HeaderStyle
+from exporter.sandbox import Codec, HeaderStyle, RedactionStyle
 from exporter.sandbox.scenario import ScenarioError
 from exporter.sandbox.serve import parse_call_seconds, serve
 from exporter.sandbox.world import Framing
@@ -33,6 +33,9 @@ def sandbox(
     sample_rate: int | None,
     header_style: str | None,
     framing: str | None,
+    redaction: str | None,
+    comfort_noise: float | None,
+    pii_share: float | None,
     pii_access: bool,
     clock_skew: float,
     allow_any_address: bool,
@@ -57,6 +60,9 @@ def sandbox(
                 sample_rate=sample_rate,
                 header_style=_word("--header-style", HeaderStyle, header_style),
                 framing=_word("--framing", Framing, framing),
+                redaction=_word("--redaction", RedactionStyle, redaction),
+                comfort_noise_dbfs=comfort_noise,
+                pii_share=pii_share,
                 pii_access=pii_access,
                 clock_skew=clock_skew,
                 allow_any_address=allow_any_address,

@@ -12,9 +12,9 @@ import structlog
 
 from exporter.errors import DestinationError
 from exporter.layout import RESERVED
+from exporter.pii_access import ENOUGH_IDENTICAL, judge
 from exporter.results import (
     PiiAccess,
-    PiiAccessState,
     Result,
     RunInfo,
     Summary,
@@ -24,9 +24,10 @@ from exporter.results import (
 from exporter.sinks.local import LocalSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from exporter.ledger import Ledger, LedgerThread
+    from exporter.pii_access import Finding
     from exporter.sinks.base import Sink
 
 _PAGE = 1000
@@ -47,17 +48,36 @@ class Reporter:
         self._ledger = ledger
         self._thread = thread
 
+    async def findings(
+        self,
+        *,
+        credential_of: Callable[[str, str], str] | None = None,
+        enough_identical: int = ENOUGH_IDENTICAL,
+    ) -> dict[tuple[str, str], Finding]:
+        """Whether raw audio can be read, for each (account, project) of the run.
+
+        Args:
+            credential_of: name of a project's key; None: what was compared with any key counts.
+            enough_identical: as in the settings.
+        """
+        found = {}
+        for project in await self._thread.run(self._ledger.projects):
+            credential = credential_of(*project) if credential_of else None
+            run, earlier = await self._thread.run(self._ledger.pair_counts, *project, credential)
+            found[project] = judge(run, earlier, enough_identical=enough_identical)
+        return found
+
     async def summary(
         self,
         *,
         elapsed_seconds: float,
         rate_limited: int,
+        findings: Mapping[tuple[str, str], Finding],
         requests: int | None = None,
         retries: int | None = None,
     ) -> Summary:
         """The run in numbers; requests and retries by its outcomes where nobody counted them."""
         totals = await self._thread.run(self._ledger.totals)
-        projects = await self._thread.run(self._ledger.projects)
         counts = {str(status): count for status, count in totals.by_status.items()}
         return Summary(
             conversations=totals.conversations,
@@ -72,8 +92,8 @@ class Reporter:
             rate_limited=rate_limited,
             errors=totals.errors,
             pii_access=[
-                PiiAccess(account_id=account, project_id=project, state=PiiAccessState.UNKNOWN)
-                for account, project in projects
+                PiiAccess(account_id=account, project_id=project, state=finding.state)
+                for (account, project), finding in findings.items()
             ],
         )
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from exporter.errors import ErrorKind
-from exporter.model import Direction, Redaction, Status, Surface
+from exporter.model import (
+    Direction,
+    PiiAccessState,
+    Redaction,
+    RedactionEvidence,
+    Status,
+    Surface,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,14 +66,6 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     archive: str
     surface: Surface
     config: dict[str, Any]
-
-
-class PiiAccessState(StrEnum):
-    """Whether a key may read raw audio, as far as the audio proves it."""
-
-    CONFIRMED = "confirmed"
-    SUSPECTED_MISSING = "suspected_missing"
-    UNKNOWN = "unknown"
 
 
 class PiiAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,15 +117,6 @@ class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None
     message: str
     correlation_id: str | None
-
-
-class RedactionEvidence(StrEnum):
-    """What the comparison of the redacted and the raw recording of one direction showed."""
-
-    CONFIRMED = "confirmed"
-    IDENTICAL = "identical"
-    INCONSISTENT = "inconsistent"
-    UNPAIRED = "unpaired"
 
 
 class DriftInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +187,7 @@ def to_audio(audio: AudioFormat) -> AudioInfo:
 def to_result(recording: Recording, outcome: Outcome) -> Result:
     """A row of the document."""
     archived = outcome.archived
+    proof = archived.proof if archived else None
     return Result(
         account_id=recording.account_id,
         project_id=recording.project_id,
@@ -209,8 +200,8 @@ def to_result(recording: Recording, outcome: Outcome) -> Result:
         bytes=archived.size if archived else None,
         sha256=archived.sha256 if archived else None,
         audio=to_audio(archived.audio) if archived else None,
-        redaction_evidence=None,
-        muted_spans=None,
+        redaction_evidence=proof.evidence if proof else None,
+        muted_spans=list(proof.muted_spans) if proof and proof.is_comparison else None,
         attempts=outcome.attempts,
         fetched_at=timestamp(archived.fetched_at) if archived and archived.fetched_at else None,
         correlation_id=archived.correlation_id if archived else _correlation_of(outcome.error),

@@ -17,7 +17,8 @@ from exporter.credentials import Credentials
 from exporter.errors import ConfigError
 from exporter.export import Job, NullWatcher, Report, Watcher, export
 from exporter.loader import open_manifest
-from exporter.planning import preview
+from exporter.planning import choice_of, preview
+from exporter.policy import without_raw
 from exporter.settings import load_settings
 from exporter.spool import Spool
 from exporter.stopping import Interrupted, Stop, StopReason
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from exporter.settings import Flag
+    from exporter.model import Conversation
+    from exporter.settings import Flag, Settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -65,7 +67,7 @@ def run(
         log.configure(json=as_json, level=settings.log.level, redactor=redactor)
         credentials = Credentials(settings.credentials, environ)
         with Spool() as spool:
-            spool.fill(opened.conversations())
+            spool.fill(_allowed(opened.conversations(), settings))
             for credential in credentials.require(spool.projects):
                 redactor.add(credential.key)
             job = Job(
@@ -83,6 +85,13 @@ def run(
                 report = asyncio.run(_export(job, watcher))
     _tell(report, json_summary=json_summary, as_json_logs=as_json)
     return report.run.exit_code
+
+
+def _allowed(conversations: Iterator[Conversation], settings: Settings) -> Iterator[Conversation]:
+    """The manifest's conversations; raises at their end if there are some that may not be."""
+    if settings.export.never_raw:
+        return without_raw(conversations, choice_of(settings))
+    return conversations
 
 
 @contextlib.contextmanager
@@ -186,7 +195,7 @@ def plan(
         )
         log.configure(json=False, level="error", redactor=log.Redactor())
         with Spool() as spool:
-            spool.fill(opened.conversations())
+            spool.fill(_allowed(opened.conversations(), settings))
             found = asyncio.run(preview(spool, settings))
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")

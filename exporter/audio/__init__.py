@@ -5,6 +5,6 @@
 Checked is the container (sizes, chunks, format), not how the samples sound.
 """
 
-from exporter.audio.inspector import WavInspector, inspect
+from exporter.audio.inspector import AudioPlace, WavInspector, inspect
 
-__all__ = ["WavInspector", "inspect"]
+__all__ = ["AudioPlace", "WavInspector", "inspect"]

@@ -35,7 +35,7 @@ What is whole
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exporter.audio.encodings import EXTENSIBLE_BYTES, FMT, parse_fmt
 from exporter.audio.lookalikes import SNIFFED_BYTES, printable, say_what_it_is
@@ -57,6 +57,26 @@ _DS64: Final = struct.Struct("<QQ")
 _HALF_RANGE: Final = 1 << 31  # of a 32-bit size
 _SIZE_IS_IN_DS64: Final = 0xFFFFFFFF
 _FILE_IDS: Final = frozenset({b"RIFF", b"RF64", b"BW64", b"RIFX"})
+
+
+class AudioPlace(NamedTuple):
+    """Where the audio of a WAV file lies and how it is stored.
+
+    Attributes:
+        start: of the first byte of audio, counted from the first of the body.
+        end: one past the last; None for audio that runs to the end of the body.
+        codec: as in `AudioFormat`.
+        sample_rate: frames a second.
+        channels: samples a frame.
+        frame_bytes: bytes a frame; of a compressed codec, a block.
+    """
+
+    start: int
+    end: int | None
+    codec: str
+    sample_rate: int
+    channels: int
+    frame_bytes: int
 
 
 class WavInspector:
@@ -107,6 +127,21 @@ class WavInspector:
             self._skip -= size
         else:
             self._walk(data, size)
+
+    @property
+    def place(self) -> AudioPlace | None:
+        """Where the audio lies, as soon as the header has told; None before."""
+        if self._data_start is None or self._format is None:
+            return None
+        found = self._format
+        return AudioPlace(
+            self._data_start,
+            self._data_end,
+            found.codec,
+            found.sample_rate,
+            found.channels,
+            found.block_align,
+        )
 
     def finish(self) -> AudioFormat:
         """The body has ended: judge it.

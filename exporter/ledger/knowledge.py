@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from exporter.ledger import rows
-from exporter.ledger.database import Database
+from exporter.ledger.pairs import Pairs
 from exporter.ledger.rows import Looked, Partition
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class _Known:
     started_at: str | None
 
 
-class Knowledge(Database):
+class Knowledge(Pairs):
     """The lasting part of the ledger."""
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
@@ -282,6 +282,10 @@ class Knowledge(Database):
                 self._insert(*place, partition, archived)
             elif row[0].hex() != archived.sha256:
                 contradictions.append((recording, archived))
+        self._learn_proofs(
+            (known[key].number, recording, archived)
+            for key, (recording, archived) in zip(keys, batch, strict=True)
+        )
         return contradictions
 
     def _insert(
@@ -342,14 +346,16 @@ class Knowledge(Database):
         What is recorded meanwhile is in none of the pages.
         """
         found = self._db.execute(
-            f"SELECT {rows.HELD_COLUMNS} FROM recordings r"  # noqa: S608 (constants)
+            f"SELECT r.conversation, {rows.HELD_COLUMNS} FROM recordings r"  # noqa: S608 (constants)
             " JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
             " WHERE r.partition = (SELECT id FROM partitions WHERE folder = ?)"
             " ORDER BY c.conversation_id COLLATE BINARY, r.variant, r.version",
             (folder,),
         )
         while page := found.fetchmany(_PAGE):
-            yield [rows.split_held(row) for row in page]
+            held = [(row[0], *rows.split_held(row[1:])) for row in page]
+            proven = self._with_proofs(held)
+            yield [(each[1], archived) for each, archived in zip(held, proven, strict=True)]
 
     def everything(self) -> Iterator[list[tuple[Recording, Archived]]]:
         """Pages of all that is archived, in no particular order."""

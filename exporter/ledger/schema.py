@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-VERSION: Final = 2
+VERSION: Final = 3
 APPLICATION_ID: Final = 0x504F4C59  # lets `file` and others tell our database from others
 
 _PROJECTS: Final = """
@@ -100,7 +100,29 @@ CREATE TABLE outcomes (                -- the latest run; emptied when the next 
     UNIQUE (conversation, variant)
 ) STRICT;
 """
-TABLES: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES
+_PAIRS: Final = """
+CREATE TABLE pairs (                   -- raw and redacted of one direction, as compared
+    conversation INTEGER NOT NULL REFERENCES conversations,
+    direction TEXT NOT NULL,
+    raw_sha256 BLOB NOT NULL,          -- which files were compared
+    redacted_sha256 BLOB NOT NULL,
+    evidence TEXT NOT NULL,
+    muted_spans TEXT NOT NULL,         -- JSON: [[start, end], ...] in seconds
+    credential TEXT,                   -- NULL, as the next: learnt from a partition's manifest
+    run INTEGER REFERENCES runs,
+    compared_at TEXT,
+    PRIMARY KEY (conversation, direction)
+) STRICT, WITHOUT ROWID;
+CREATE VIEW proofs AS                  -- those that speak of what is archived now
+SELECT q.* FROM pairs q
+JOIN recordings a ON a.conversation = q.conversation AND a.variant = q.direction || '.raw'
+    AND a.sha256 = q.raw_sha256 AND a.version = (SELECT max(version) FROM recordings l
+        WHERE l.conversation = a.conversation AND l.variant = a.variant)
+JOIN recordings b ON b.conversation = q.conversation AND b.variant = q.direction || '.redacted'
+    AND b.sha256 = q.redacted_sha256 AND b.version = (SELECT max(version) FROM recordings l
+        WHERE l.conversation = b.conversation AND l.variant = b.variant);
+"""
+TABLES: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS
 
 
 def execute_all(db: sqlite3.Connection, script: str) -> None:
@@ -144,5 +166,13 @@ def _to_version_2(db: sqlite3.Connection) -> None:
     execute_all(db, _OUTCOMES)
 
 
-MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {2: _to_version_2}
+def _to_version_3(db: sqlite3.Connection) -> None:
+    """Compared pairs. What is archived already is compared when a run is next asked for it."""
+    execute_all(db, _PAIRS)
+
+
+MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {
+    2: _to_version_2,
+    3: _to_version_3,
+}
 """The step that leads to each version from the one before."""

@@ -10,14 +10,16 @@ its numbers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
 from exporter.ledger.knowledge import Knowledge
+from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
-from exporter.model import Outcome, Recording, Status
+from exporter.model import Outcome, Recording, Redaction, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,8 +30,6 @@ _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 class Ledger(Knowledge):
     """The whole ledger."""
-
-    _run = 0  # the run that the methods below speak of
 
     # A run begins and is planned.
 
@@ -104,6 +104,15 @@ class Ledger(Knowledge):
             " ORDER BY id"
         ).fetchall()
 
+    def raw_projects(self) -> set[tuple[str, str]]:
+        """(account, project) of everything that the run was asked for as raw."""
+        found = self._db.execute(
+            "SELECT account_id, project_id FROM projects WHERE id IN"
+            " (SELECT c.project FROM outcomes o JOIN conversations c ON c.id = o.conversation"
+            "  WHERE o.variant LIKE '%.raw')"
+        )
+        return set(found.fetchall())
+
     # What is planned is fetched.
 
     def planned(self, after: int, limit: int) -> list[Planned]:
@@ -158,6 +167,46 @@ class Ledger(Knowledge):
         number = self._partition(Partition(account_id, project_id, date, folder))
         self._insert(conversation, variant, archived.version, number, archived)
         self._db.execute("UPDATE partitions SET changes = changes + 1 WHERE id = ?", (number,))
+
+    # What is archived is compared.
+
+    def pairs_to_compare(self, after: int, limit: int) -> tuple[int | None, list[Pair]]:
+        """Pairs of which the run archived or skipped a half, and that nobody has compared.
+
+        Args:
+            after: where the last page ended; 0 at first.
+            limit: recordings to take, halves of pairs.
+
+        Returns:
+            Where this page ended, None when there are no more, and its pairs.
+        """
+        found = self._db.execute(
+            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS} FROM ("  # noqa: S608 (constants)
+            " SELECT *, substr(variant, 1, instr(variant, '.') - 1) AS direction FROM outcomes"
+            " WHERE seq > ? AND status IN ('exported', 'skipped')) o"
+            " CROSS JOIN conversations c ON c.id = o.conversation"
+            " CROSS JOIN projects p ON p.id = c.project"
+            " WHERE EXISTS (SELECT 1 FROM recordings r"
+            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.raw')"
+            " AND EXISTS (SELECT 1 FROM recordings r"
+            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.redacted')"
+            " AND NOT EXISTS (SELECT 1 FROM proofs q"
+            "  WHERE q.conversation = o.conversation AND q.direction = o.direction)"
+            " ORDER BY o.seq LIMIT ?",
+            (after, limit),
+        ).fetchall()
+        if not found:
+            return None, []
+        held = self._archived({row[1] for row in found})
+        pairs: dict[tuple[int, str], Pair] = {}  # both halves may have been asked for
+        for _, number, *columns in found:
+            recording = replace(rows.to_recording(columns), redaction=Redaction.RAW)
+            counterpart = replace(recording, redaction=Redaction.REDACTED)
+            raw, redacted = (
+                held[number, rows.variant_name(each)] for each in (recording, counterpart)
+            )
+            pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
+        return found[-1][0], list(pairs.values())
 
     # A run ends and is told.
 
@@ -266,12 +315,27 @@ class Ledger(Knowledge):
         """A page of the run's recordings with their outcomes, in the manifest's order."""
         names = ", ".join(f"o.{name}" for name in rows.OUTCOME_COLUMNS.split(", "))
         found = self._db.execute(
-            f"SELECT o.seq, {rows.RECORDING_COLUMNS}, {names}, {rows.ARCHIVED_COLUMNS}"  # noqa: S608 (constants)
+            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS}, {names},"  # noqa: S608 (constants)
+            f" {rows.ARCHIVED_COLUMNS}"
             f" FROM outcomes o {rows.JOINS} WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
             (after, limit),
-        )
-        last = 6 + rows.OUTCOME_WIDTH
-        return [
-            (row[0], rows.to_recording(row[1:6]), rows.to_outcome(row[6:last], row[last:]))
+        ).fetchall()
+        last = 7 + rows.OUTCOME_WIDTH
+        page = [
+            (row[0], rows.to_recording(row[2:7]), rows.to_outcome(row[7:last], row[last:]))
             for row in found
+        ]
+        held = [
+            (row[1], recording, outcome.archived)
+            for row, (_, recording, outcome) in zip(found, page, strict=True)
+            if outcome.archived
+        ]
+        proven = iter(self._with_proofs(held, tell_unpaired=True))
+        return [
+            (
+                seq,
+                recording,
+                replace(outcome, archived=next(proven)) if outcome.archived else outcome,
+            )
+            for seq, recording, outcome in page
         ]

@@ -5,7 +5,7 @@ misunderstanding of the API in the client cannot hide behind the same misunderst
 """
 
 from exporter.sandbox.answers import Surface
-from exporter.sandbox.calls import AudioSettings, Call, Direction
+from exporter.sandbox.calls import AudioSettings, Call, Direction, RedactionStyle
 from exporter.sandbox.clock import Clock, SystemClock
 from exporter.sandbox.faults import (
     Action,
@@ -58,6 +58,7 @@ __all__ = [
     "Limits",
     "Match",
     "Payload",
+    "RedactionStyle",
     "Redirect",
     "Request",
     "Reset",

@@ -33,6 +33,14 @@ class Direction(StrEnum):
     AGENT = "agent"
 
 
+class RedactionStyle(StrEnum):
+    """What the redacted variant has in place of private turns."""
+
+    SILENCE = "silence"  # digital silence
+    COMFORT_NOISE = "comfort-noise"
+    SHORTEN = "shorten"  # nothing: they are cut out, and the call is shorter
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioSettings:
     """How calls sound and how they are stored.
@@ -43,6 +51,8 @@ class AudioSettings:
         codec: how samples are stored.
         sample_rate: samples a second.
         header_style: how the WAV header is written.
+        redaction: what the redacted variant has in place of private turns.
+        comfort_noise_dbfs: level of comfort noise: its root mean square, 0 being full scale.
     """
 
     seconds: tuple[float, float] = (20.0, 600.0)
@@ -50,6 +60,8 @@ class AudioSettings:
     codec: Codec = Codec.PCM
     sample_rate: int = 8000
     header_style: HeaderStyle = HeaderStyle.NORMAL
+    redaction: RedactionStyle = RedactionStyle.SILENCE
+    comfort_noise_dbfs: float = -60.0
 
     def __post_init__(self) -> None:
         shortest, longest = self.seconds
@@ -59,6 +71,10 @@ class AudioSettings:
             raise ValueError(f"pii_share is between 0 and 1, not {self.pii_share}")
         if not 4000 <= self.sample_rate <= 48_000:  # noqa: PLR2004
             raise ValueError(f"sample_rate is between 4000 and 48000, not {self.sample_rate}")
+        if not -90 <= self.comfort_noise_dbfs <= -10:  # noqa: PLR2004
+            raise ValueError(
+                f"comfort_noise_dbfs is between -90 and -10, not {self.comfort_noise_dbfs}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +84,8 @@ class Call:
     Attributes:
         settings: how it is stored.
         frames: its length in samples.
-        pii_frames: where the redacted variant is muted: (first, one past the last) sample.
+        pii_frames: the raw variant's private spans: (first, one past the last) sample. The redacted
+            variant is muted there, or lacks them.
     """
 
     settings: AudioSettings
@@ -117,7 +134,7 @@ class Call:
 
     @property
     def pii_spans(self) -> tuple[tuple[float, float], ...]:
-        """Where the redacted variant is muted, in seconds from the start."""
+        """Where the raw variant is private, in seconds from the start."""
         rate = self.settings.sample_rate
         return tuple((first / rate, last / rate) for first, last in self.pii_frames)
 
@@ -143,10 +160,10 @@ class Call:
                 *(scenes[cut.scene][cut.start * width : cut.stop * width] for cut in self._cuts),
             )
         )
-        return self._redact(raw) if redacted else raw
+        return self._redact(raw, heard) if redacted else raw
 
     def with_settings(self, settings: AudioSettings) -> Call:
-        """The same call stored otherwise; only codec and header style may differ."""
+        """The same call stored or redacted otherwise; the sample rate must be the same."""
         if settings.sample_rate != self.settings.sample_rate:
             raise ValueError("another sample rate makes another call: use Call.of")
         return replace(self, settings=settings)
@@ -163,14 +180,27 @@ class Call:
         }
         return wav.encode(sounds[heard][: self.frames], self.settings.codec)
 
-    def _redact(self, raw: bytes) -> bytes:
-        """The same length, with every private span muted."""
-        codec = self.settings.codec
-        width = wav.width(codec)
-        redacted = bytearray(raw)
+    def _redact(self, raw: bytes, heard: Direction) -> bytes:
+        """The raw samples without what is private."""
+        width = wav.width(self.settings.codec)
+        parts, end = [], 0
         for first, last in self.pii_frames:
-            redacted[first * width : last * width] = wav.SILENCE[codec] * (last - first)
-        return bytes(redacted)
+            parts += [raw[end * width : first * width], self._instead(first, last, heard)]
+            end = last
+        return b"".join([*parts, raw[end * width :]])
+
+    def _instead(self, first: int, last: int, heard: Direction) -> bytes:
+        """What the redacted variant has in place of a private span."""
+        settings, frames = self.settings, last - first
+        if settings.redaction is RedactionStyle.SHORTEN:
+            return b""
+        if settings.redaction is RedactionStyle.SILENCE:
+            return wav.SILENCE[settings.codec] * frames
+        random = Random(self._signature + heard.encode() + first.to_bytes(8))
+        level = (voice.PEAK + 1) * 10 ** (settings.comfort_noise_dbfs / 20)
+        noise = (round(random.gauss(0, level)) for _ in range(frames))
+        samples = array("h", [max(-voice.PEAK - 1, min(voice.PEAK, each)) for each in noise])
+        return wav.encode(samples, settings.codec)
 
 
 class _Cut(NamedTuple):

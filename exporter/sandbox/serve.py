@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from exporter.sandbox.calls import RedactionStyle
     from exporter.sandbox.wav import Codec, HeaderStyle
     from exporter.sandbox.world import Framing
 
@@ -34,6 +35,9 @@ async def serve(
     sample_rate: int | None = None,
     header_style: HeaderStyle | None = None,
     framing: Framing | None = None,
+    redaction: RedactionStyle | None = None,
+    comfort_noise_dbfs: float | None = None,
+    pii_share: float | None = None,
     pii_access: bool = True,
     clock_skew: float = 0.0,
     allow_any_address: bool = False,
@@ -56,6 +60,9 @@ async def serve(
         sample_rate: samples a second.
         header_style: how WAV headers are written.
         framing: how the end of a recording is told.
+        redaction: what redacted recordings have in place of what is private.
+        comfort_noise_dbfs: level of comfort noise.
+        pii_share: how many calls of 1 have something private.
         pii_access: False takes PII access from every key.
         clock_skew: seconds that the sandbox's clock is fast.
         allow_any_address: listen even where other machines can connect.
@@ -74,6 +81,9 @@ async def serve(
         codec=codec,
         sample_rate=sample_rate,
         header_style=header_style,
+        redaction=redaction,
+        comfort_noise_dbfs=comfort_noise_dbfs,
+        pii_share=pii_share,
     )
     world = _override(world, audio=audio, framing=framing)
     if not pii_access:

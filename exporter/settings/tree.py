@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from exporter.layout import LayoutStyle
 from exporter.model import Direction, Redaction, Surface
+from exporter.pii_access import ENOUGH_IDENTICAL
 from exporter.settings.values import (
     Address,
     Amount,
@@ -188,12 +189,28 @@ class ExportSettings(Section):
         list_of(Redaction),
     ] = (Redaction.REDACTED,)
     """`redacted`, `raw`, or both."""
+    never_raw: Switch = False
+    """No raw recording is ever asked for: a manifest that names one is refused."""
+    require_raw: Switch = False
+    """The run fails when what was asked for as raw seems to be redacted."""
+    enough_identical: Count = ENOUGH_IDENTICAL
+    """Conversations whose raw and redacted audio must be the same before missing access to raw
+    audio is suspected; more where few calls hold personal data."""
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
     recheck: Switch = False
     """Hash what is archived again before it is skipped, instead of comparing sizes only."""
     refresh: Switch = False
     """Fetch again what is archived; other content is kept beside the old, under a new name."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.never_raw and self.require_raw:
+            raise RuleError(
+                "found both never_raw and require_raw, expected at most one of them",
+                key="require_raw",
+            )
+        return self
 
 
 class LimitSettings(Section):

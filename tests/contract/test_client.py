@@ -8,7 +8,7 @@ import json
 import socket
 import ssl
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from shutil import which
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from exporter import client as client_module
 from exporter.client import Client, Timeouts, kind_of_foreign
-from exporter.errors import ConfigError, ErrorKind, FetchError
+from exporter.errors import ConfigError, ErrorKind, FetchError, PolicyError
 from exporter.model import Direction, Recording, Redaction, Surface
 from exporter.sandbox import (
     Action,
@@ -73,8 +73,11 @@ def client_of(
     surface: Surface = Surface.PLATFORM_V3,
     timeouts: Timeouts = PATIENT,
     ca_file: Path | None = None,
+    never_raw: bool = False,
 ) -> Client:
-    return Client(origin=origin, surface=surface, timeouts=timeouts, ca_file=ca_file)
+    return Client(
+        origin=origin, surface=surface, timeouts=timeouts, ca_file=ca_file, never_raw=never_raw
+    )
 
 
 @dataclass
@@ -859,3 +862,15 @@ class Raw:
             finally:
                 writer.close()
                 await writer.wait_closed()
+
+
+async def test_never_raw_sends_no_request_for_raw() -> None:
+    """Whatever asks for it, a client that may not ask for raw audio does not; redacted comes."""
+    raw = replace(RECORDING, redaction=Redaction.RAW)
+    async with Sandbox(world=WORLD) as sandbox:
+        async with client_of(sandbox.base_url, never_raw=True) as client:
+            with pytest.raises(PolicyError, match="a request for raw audio was about to be sent"):
+                await fetched(client, raw)
+            assert not sandbox.requests
+            await fetched(client, replace(RECORDING, redaction=Redaction.REDACTED))
+        assert [request.redacted for request in sandbox.requests] == [True]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exporter.audio import WavInspector, inspect
+from exporter.audio import AudioPlace, WavInspector, inspect
 from exporter.errors import ErrorKind, FetchError
 from exporter.model import AudioFormat
 
@@ -558,3 +558,30 @@ def test_streamed_file_over_the_limit() -> None:
     with pytest.raises(FetchError) as caught:
         inspector.feed(AUDIO)
     assert caught.value.kind is ErrorKind.TOO_LARGE
+
+
+@unhurried
+@given(wav_files(), st.integers(1, 200))
+def test_place_of_the_audio(wav: tuple[bytes, AudioFormat], size: int) -> None:
+    """As soon as the header is known the inspector tells where the audio lies, to the byte."""
+    content, expected = wav
+    inspector = WavInspector()
+    for at in range(0, len(content), size):
+        inspector.feed(content[at : at + size])
+        if inspector.place:
+            break
+    place = inspector.place
+    assert place is not None
+    assert content[place.start - 8 : place.start - 4] == b"data"
+    # Only where there is no audio at all the sizes can be those of a streamed file.
+    end = len(content) if place.end is None else place.end
+    frames = (end - place.start) // place.frame_bytes
+    assert frames / place.sample_rate == expected.duration_seconds
+    assert (place.codec, place.channels) == (expected.codec, expected.channels)
+
+
+def test_place_of_streamed_audio() -> None:
+    """Audio that runs to the end of the body has no end before."""
+    inspector = WavInspector()
+    inspector.feed(riff(fmt(), chunk(b"data", AUDIO, size=UNKNOWN), size=UNKNOWN))
+    assert inspector.place == AudioPlace(44, None, "pcm_s16le", 8000, 1, 2)

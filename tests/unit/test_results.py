@@ -20,6 +20,7 @@ from exporter.model import (
     Direction,
     ErrorInfo,
     Outcome,
+    PiiAccessState,
     Recording,
     Redaction,
     Status,
@@ -28,7 +29,6 @@ from exporter.model import (
 from exporter.results import (
     ManifestInfo,
     PiiAccess,
-    PiiAccessState,
     Result,
     Results,
     RunInfo,

@@ -1,0 +1,211 @@
+"""Compares raw with redacted recordings, once what the run was asked for is archived.
+
+One pair after another, in a thread of its own: the comparison is Python code, and more threads
+would only take turns. It comes after the downloads, so that these have the processor to
+themselves. A run that is to end leaves the rest to the next one, which finds it in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from exporter.comparison import Comparison, compare
+from exporter.errors import DestinationError, FetchError
+from exporter.ledger import Compared
+from exporter.model import Proof, RedactionEvidence
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from exporter.ledger import Ledger, LedgerThread, Pair
+    from exporter.model import Archived
+    from exporter.sinks.base import Sink
+
+_PAGE = 500  # recordings compared and recorded at a time
+_MOST_SPANS_LOGGED = 10
+
+_log = structlog.get_logger()
+
+
+class Pairing:
+    """Compares the pairs that a run has touched.
+
+    Args:
+        sink: the files are read through it.
+        credential_of: name of the key of an account and project.
+        stop: once set, nothing more is read.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        ledger: Ledger,
+        thread: LedgerThread,
+        *,
+        credential_of: Callable[[str, str], str],
+        stop: asyncio.Event,
+    ) -> None:
+        self._sink = sink
+        self._ledger = ledger
+        self._thread = thread
+        self._credential_of = credential_of
+        self._stop = stop
+
+    async def run(self) -> int:
+        """Compare and record; returns how many pairs were compared.
+
+        Raises:
+            DestinationError: the ledger cannot be read or written.
+        """
+        count = 0
+        last: int | None = 0
+        with ThreadPoolExecutor(1, thread_name_prefix="pairs") as executor:
+            while last is not None and not self._stop.is_set():
+                last, pairs = await self._thread.run(self._ledger.pairs_to_compare, last, _PAGE)
+                compared = [one async for one in self._compared(pairs, executor)]
+                if compared:
+                    await self._thread.run(self._ledger.record_pairs, compared, datetime.now(UTC))
+                count += len(compared)
+        if count:
+            _log.info("pairs.compared", pairs=count)
+        return count
+
+    async def _compared(
+        self, pairs: list[Pair], executor: ThreadPoolExecutor
+    ) -> AsyncIterator[Compared]:
+        for pair in pairs:
+            try:
+                found = await self._compare(pair, executor)
+            except _StoppedError:
+                return
+            except (FetchError, DestinationError, FileNotFoundError, _DamagedError) as error:
+                _log.warning(
+                    "pair.unreadable",
+                    recording=str(pair.recording),
+                    reason=getattr(error, "message", "") or str(error),
+                    consequence="not compared; --recheck fetches damaged files again",
+                )
+                continue
+            _tell(pair, found)
+            recording = pair.recording
+            credential = self._credential_of(recording.account_id, recording.project_id)
+            yield Compared(pair, Proof(found.evidence, found.muted_spans), credential)
+
+    async def _compare(self, pair: Pair, executor: ThreadPoolExecutor) -> Comparison:
+        """What a pair shows; both files are proven to be those on record on the way."""
+        loop = asyncio.get_running_loop()
+        given_up = threading.Event()
+
+        def work() -> Comparison:
+            with contextlib.ExitStack() as stack:
+                files = [
+                    _File(one, self._sink.read(one.path), loop, self._is_over(given_up))
+                    for one in (pair.raw, pair.redacted)
+                ]
+                for file in files:
+                    stack.callback(file.close)
+                found = compare(*(iter(file) for file in files))
+                for file in files:
+                    file.check()
+                return found
+
+        future = loop.run_in_executor(executor, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            given_up.set()
+            await asyncio.wait([future])  # the thread needs this loop to end
+            if not future.cancelled():
+                future.exception()
+            raise
+
+    def _is_over(self, given_up: threading.Event) -> Callable[[], bool]:
+        return lambda: given_up.is_set() or self._stop.is_set()
+
+
+class _StoppedError(Exception):
+    """The run is to end."""
+
+
+class _DamagedError(Exception):
+    """A file is not the one on record."""
+
+
+class _File:
+    """A file of the archive for a thread, read by the event loop.
+
+    Args:
+        archived: what is on record.
+        pieces: its bytes.
+        loop: reads them.
+        is_over: nothing more is to be read.
+    """
+
+    def __init__(
+        self,
+        archived: Archived,
+        pieces: AsyncIterator[bytes],
+        loop: asyncio.AbstractEventLoop,
+        is_over: Callable[[], bool],
+    ) -> None:
+        self._archived = archived
+        self._pieces = pieces
+        self._loop = loop
+        self._is_over = is_over
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (piece := self._next()) is not None:
+            self._digest.update(piece)
+            yield piece
+
+    def _next(self) -> bytes | None:
+        if self._is_over():
+            raise _StoppedError
+
+        async def read() -> bytes | None:
+            return await anext(self._pieces, None)
+
+        return asyncio.run_coroutine_threadsafe(read(), self._loop).result()
+
+    def check(self) -> None:
+        """Make sure that all that was read is what is on record."""
+        if self._digest.hexdigest() != self._archived.sha256:
+            raise _DamagedError(f"{self._archived.path} is damaged: its SHA-256 is another one")
+
+    def close(self) -> None:
+        """Close the file, also where it was not read to its end."""
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            asyncio.run_coroutine_threadsafe(close(), self._loop).result()
+
+
+def _tell(pair: Pair, found: Comparison) -> None:
+    recording = pair.recording
+    facts = {
+        "recording": f"{recording.account_id}/{recording.project_id}/{recording.conversation_id}"
+        f" {recording.direction}",
+        "reason": found.problem,
+    }
+    if found.evidence is RedactionEvidence.INCONSISTENT:
+        spans = {
+            "muted": found.muted_spans,
+            "muted_in_raw": found.raw_muted_spans,
+            "differing": found.differing_spans,
+        }
+        _log.warning(
+            "pair.inconsistent",
+            **facts,
+            **{name: list(each[:_MOST_SPANS_LOGGED]) for name, each in spans.items() if each},
+            hint="listen to both before relying on either",
+        )
+    elif found.evidence is RedactionEvidence.UNPAIRED:
+        _log.warning("pair.not_comparable", **facts)
