@@ -15,7 +15,7 @@ _GROWTH = 0.05  # for each good answer, where one a round would be less
 _BAD_SHARE = 0.1
 _WINDOW = 20  # answers at least
 _FORGETTING = 1.02  # a window: a server that has become slower for good is the new normal
-_PATIENCE = 0.1  # seconds that do not count as slower
+_PATIENCE = 0.25  # seconds that do not count as slower: it may be this machine that is busy
 
 
 class Concurrency:
