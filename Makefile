@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTHONS := 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all chaos check format lock clean
+.PHONY: help install demo test test-all chaos bench check format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,10 +40,13 @@ test-all: ## the tests on every Python from 3.11 to 3.14 that this machine has
 chaos: $(READY) ## 200 rounds of kill -9, faults and full disks (ROUNDS=n SEED=n)
 	$(BIN)/python tests/chaos/chaos.py --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
+bench: $(READY) ## what it makes of a server's limits, over loopback and simulated
+	$(BIN)/python benchmarks/traffic.py $(if $(QUICK),--quick)
+
 check: $(READY) ## lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy exporter tests
+	$(BIN)/mypy exporter tests benchmarks
 	$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## let the formatter and the safe fixes have their way
