@@ -40,10 +40,9 @@ class Knowledge(Pairs):
         self._project_numbers: dict[tuple[str, str], tuple[int, int]] = {}
         self._partition_numbers: dict[str, int] = {}
         super().__init__(path, read_only=read_only)
-        if not read_only:
-            self._db.execute(
-                "CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, folded INTEGER, name TEXT)"
-            )
+        self._db.execute(
+            "CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, folded INTEGER, name TEXT)"
+        )
 
     def _forget(self) -> None:
         self._project_numbers.clear()
@@ -189,27 +188,44 @@ class Knowledge(Pairs):
 
     def look_up_for(self, looked: Sequence[Looked]) -> list[Looked]:
         """The same with what this ledger knows, for a plan that is kept in another one."""
-        return [self._completed(one) for one in looked]
-
-    def _completed(self, looked: Looked) -> Looked:
-        recording = looked.recording
-        folded = self._folded(recording.account_id, recording.project_id)
-        taken = False
-        for number, *name, collides in self._db.execute(
-            "SELECT c.id, p.account_id, p.project_id, c.conversation_id, c.collides"
-            " FROM conversations c JOIN projects p ON p.id = c.project"
-            " WHERE c.folded_project = ? AND c.conversation_id = ?",
-            (folded or 0, recording.conversation_id),
-        ).fetchall():
-            if name == [recording.account_id, recording.project_id, recording.conversation_id]:
-                held = self._archived([number]).get((number, rows.variant_name(recording)))
-                return replace(
-                    looked,
-                    archived=held or looked.archived,
-                    collides=looked.collides or bool(collides),
+        keys = [self._known_key(one.recording) for one in looked]
+        wanted = list(dict.fromkeys(keys))
+        known: dict[_Key, _Known] = {}
+        taken: set[_Key] = set()
+        for n, number, project, name, collides, start in self._same_name(wanted):
+            key = wanted[n]
+            if (project, name) == (key[0], key[2]):
+                known[key] = _Known(number, bool(collides), start)
+            elif not collides:
+                taken.add(key)
+        archived = self._archived(one.number for one in known.values())
+        completed = []
+        for key, one in zip(keys, looked, strict=True):
+            found = known.get(key)
+            if found is None:
+                completed.append(replace(one, collides=one.collides or key in taken))
+                continue
+            held = archived.get((found.number, rows.variant_name(one.recording)))
+            completed.append(
+                replace(
+                    one,
+                    archived=held or one.archived,
+                    collides=one.collides or found.collides,
                 )
-            taken = taken or not collides
-        return replace(looked, collides=looked.collides or taken)
+            )
+        return completed
+
+    def _known_key(self, recording: Recording) -> _Key:
+        """As `_key`, but nothing is entered; 0 stands for what is not known."""
+        names = recording.account_id, recording.project_id
+        found = self._project_numbers.get(names)
+        if found is None:
+            row = self._db.execute(
+                "SELECT id FROM projects WHERE account_id = ? AND project_id = ?", names
+            ).fetchone()
+            found = (row[0] if row else 0), self._folded(*names) or 0
+            self._project_numbers[names] = found
+        return *found, recording.conversation_id
 
     def versions(self, recording: Recording) -> list[Archived]:
         """Everything that was ever archived of one recording, the oldest first."""
