@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 from exporter.errors import DestinationError, UsageError
 from exporter.layout import RESERVED, Layout
 from exporter.ledger import Ledger
+from exporter.sinks.filesystem import translated
 from exporter.sinks.local import LocalSink
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def existing_sink(url: str) -> Sink:
         UsageError: there is none.
     """
     folder = folder_of(url)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 (never raises)
         raise UsageError(f"there is no archive {url}", hint="Name the folder of an archive.")
     return LocalSink(folder, run_id="reader", dir_mode=0o700, file_mode=0o600)
 
@@ -95,7 +97,9 @@ def _make_private(folder: Path, mode: int) -> None:
 
 def _refuse_empty(folder: Path, ledger: Path) -> None:
     """A file system that is not mounted looks like an archive from which everything vanished."""
-    if not any(entry.is_dir() and entry.name != RESERVED for entry in folder.iterdir()):
+    with translated(folder, verb="read"):
+        empty = not any(entry.is_dir() and entry.name != RESERVED for entry in folder.iterdir())
+    if empty:
         raise DestinationError(
             f"{folder} is empty, but the ledger {ledger} knows recordings in it",
             hint="Check that the file system is mounted. If the archive was given up on purpose,"
@@ -123,7 +127,8 @@ async def check_free(sink: Sink, settings: Settings) -> None:
     free = {sink.url: await sink.free_bytes()}
     if settings.output.state_dir is not None:
         place = ledger_path(settings.output.url, settings.output.state_dir).parent
-        free[str(place)] = shutil.disk_usage(place).free
+        with translated(place):
+            free[str(place)] = (await asyncio.to_thread(shutil.disk_usage, place)).free
     for name, count in free.items():
         if count is not None and count < needed:
             raise DestinationError(

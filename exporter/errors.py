@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
 
 
 class ErrorKind(StrEnum):
@@ -88,7 +87,7 @@ class ExporterError(Exception):
         exit_code: the process's exit code.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -103,7 +102,7 @@ class UsageError(ExporterError):
         location: the place in the input, where there is one.
     """
 
-    exit_code: ClassVar[int] = 2
+    exit_code: int = 2
 
     def __init__(self, message: str, *, location: Location | None = None, hint: str = "") -> None:
         super().__init__(f"{location}: {message}" if location else message, hint=hint)
@@ -121,25 +120,25 @@ class ManifestError(UsageError):
 class CredentialsRefusedError(ExporterError):
     """The API refused the key (401, 403): asking again and again is pointless."""
 
-    exit_code: ClassVar[int] = 3
+    exit_code: int = 3
 
 
 class DestinationError(ExporterError):
     """The archive cannot be written: full, read-only, forbidden, or gone."""
 
-    exit_code: ClassVar[int] = 4
+    exit_code: int = 4
 
 
 class ArchiveBusyError(ExporterError):
     """Another run holds this archive."""
 
-    exit_code: ClassVar[int] = 5
+    exit_code: int = 5
 
 
 class PolicyError(ExporterError):
     """What the settings say of raw recordings was not kept, or could not be."""
 
-    exit_code: ClassVar[int] = 7
+    exit_code: int = 7
 
 
 class HostError(ExporterError):
@@ -149,7 +148,7 @@ class HostError(ExporterError):
 class RetryLaterError(ExporterError):
     """The server asked us to come back later than `retry.max_retry_after` allows."""
 
-    exit_code: ClassVar[int] = 8
+    exit_code: int = 8
 
 
 class FetchError(Exception):

@@ -23,7 +23,7 @@ import structlog
 from exporter import __version__
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
 from exporter.client import Client, Timeouts
-from exporter.errors import DestinationError, ExporterError, PolicyError
+from exporter.errors import ArchiveBusyError, DestinationError, ExporterError, PolicyError
 from exporter.fetch import Fetcher
 from exporter.hold import held, this_process
 from exporter.ledger import Ledger, LedgerThread
@@ -38,6 +38,7 @@ from exporter.recovery import KILLED, recover
 from exporter.reporting import Reporter
 from exporter.results import ManifestInfo, RunInfo, RunStatus, Summary, encode_run, timestamp
 from exporter.retry import RetryPolicy
+from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 from exporter.target import target_of, with_drift
 from exporter.throttle import Throttle
@@ -199,15 +200,36 @@ class _Run:
         await sink.prepare()
         run = cls(job, stop, watcher, sink)
         run.id = run_id
-        hold = await stack.enter_async_context(
-            held(
-                sink,
-                this_process(run_id),
-                wait=settings.limits.wait,
-                stopped=stop.event,
-                on_lost=run.stop_for,
+        if job.results_file is not None:
+            output = settings.output
+            beside = LocalSink(
+                job.results_file.parent,
+                run_id=run_id,
+                dir_mode=output.dir_mode,
+                file_mode=output.file_mode,
             )
+            await beside.prepare()
+        client = Client(
+            origin=settings.api.origin,
+            surface=settings.api.surface,
+            timeouts=Timeouts(**settings.api.timeout.model_dump()),
+            ca_file=settings.api.ca_file,
+            never_raw=settings.export.never_raw,
         )
+        try:
+            hold = await stack.enter_async_context(
+                held(
+                    sink,
+                    this_process(run_id),
+                    wait=settings.limits.wait,
+                    stopped=stop.event,
+                    on_lost=run.stop_for,
+                )
+            )
+        except ArchiveBusyError:
+            if stop.reason is None:
+                raise
+            raise StoppedWaitingError(stop.reason) from None
         run.thread = await stack.enter_async_context(LedgerThread())
         run.ledger = await run.thread.run(open_ledger, settings)
         stack.push_async_callback(run.thread.run, run.ledger.close)
@@ -216,13 +238,6 @@ class _Run:
         info = encode_run(run.info())
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
         run.partitions = Partitions(sink, run.ledger, run.thread)
-        client = Client(
-            origin=settings.api.origin,
-            surface=settings.api.surface,
-            timeouts=Timeouts(**settings.api.timeout.model_dump()),
-            ca_file=settings.api.ca_file,
-            never_raw=settings.export.never_raw,
-        )
         await stack.enter_async_context(client)
         run.fetcher = Fetcher(
             client=client,
@@ -336,7 +351,12 @@ class _Run:
     async def _keep_manifests(self) -> None:
         while True:
             await asyncio.sleep(_MANIFESTS_EVERY)
-            await self.partitions.write()
+            try:
+                await self.partitions.write()
+            except ExporterError as error:
+                # What is under way is still to be finished and recorded; then it is tried again.
+                self.stop_for(error)
+                return
 
     def _count_failure(self) -> None:
         self.failures += 1
@@ -416,14 +436,17 @@ class _Run:
             written = await reporter.write_elsewhere(run, summary)
         if self.job.results_file is not None:
             output = self.job.settings.output
-            beside = await reporter.write_beside(
-                self.job.results_file,
-                run,
-                summary,
-                dir_mode=output.dir_mode,
-                file_mode=output.file_mode,
-            )
-            written = written or beside
+            try:
+                beside = await reporter.write_beside(
+                    self.job.results_file,
+                    run,
+                    summary,
+                    dir_mode=output.dir_mode,
+                    file_mode=output.file_mode,
+                )
+                written = written or beside
+            except DestinationError as error:
+                _log.error("results.not_written", reason=error.message, hint=error.hint)
         _log.info(
             "run.finished",
             run=self.id,
@@ -497,6 +520,14 @@ def _tell(recording: Recording, outcome: Outcome) -> None:
             code=outcome.error.code,
             correlation_id=outcome.error.correlation_id,
         )
+
+
+class StoppedWaitingError(ExporterError):
+    """The run was stopped while it waited for another one to end."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(f"{reason.message}, while waiting for the archive", hint=reason.hint)
+        self.exit_code = reason.exit_code
 
 
 def new_run_id() -> str:

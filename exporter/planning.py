@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.archive import layout_of, open_sink, read_ledger
-from exporter.errors import ErrorKind
+from exporter.errors import DestinationError, ErrorKind
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import ErrorInfo, Outcome, Status
 from exporter.partitions import Partitions
@@ -127,14 +127,21 @@ async def _on_disk(
 ) -> list[tuple[int | None, bool]]:
     """For each recording the size of its file, and whether its content is the recorded one."""
     held = [one.archived for one in looked if one.archived]
-    sizes = await sink.sizes([one.path for one in held])
+    sizes = list(await sink.sizes([one.path for one in held]))
     sound = [True] * len(held)
     if recheck:
         limit = asyncio.Semaphore(_HASHED_AT_ONCE)
 
         async def check(position: int, one: Archived) -> None:
-            async with limit:
-                sound[position] = await _digest(sink, one.path) == one.sha256
+            try:
+                async with limit:
+                    sound[position] = await _digest(sink, one.path) == one.sha256
+            except FileNotFoundError:  # since its size was asked for
+                sizes[position] = None
+            except DestinationError as error:
+                # What cannot be read is not archived; rot is what this look is for.
+                _log.error("recording.unreadable", path=one.path, reason=error.message)
+                sound[position] = False
 
         async with asyncio.TaskGroup() as group:
             for position, (one, size) in enumerate(zip(held, sizes, strict=True)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from exporter.results import (
 from exporter.sinks.local import LocalSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from exporter.ledger import Ledger, LedgerThread
     from exporter.pii_access import Finding
@@ -143,7 +144,12 @@ class Reporter:
             last = page[-1][0]
 
 
-def _elsewhere() -> list[Path]:
-    """Where results may lie when the archive cannot be written: what lasts longer comes first."""
-    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return [Path(home) / "exporter" / "results", Path(tempfile.gettempdir())]
+def _elsewhere() -> Iterator[Path]:
+    """Where results may lie when the archive cannot be written: what lasts longer comes first.
+
+    Each is looked for when it is its turn: with all disks full, to look for one may fail, too.
+    """
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 (never raises)
+    yield Path(home) / "exporter" / "results"
+    with contextlib.suppress(OSError):  # no folder for temporary files can be written
+        yield Path(tempfile.gettempdir())

@@ -188,13 +188,16 @@ class Host:
         Args:
             is_the_api: the answer was of the API's making, not of a gateway's.
         """
-        self._is_the_api = self._is_the_api or is_the_api
+        if is_the_api:
+            self._is_the_api = True
+            self._strangers.clear()  # never looked at again
         self._failing_since = None
         self._failures = self._rounds = 0
 
     def note_stranger(self, recording: Recording, error: ErrorInfo) -> None:
         """An answer that the API would not give, or a certificate that it would not show."""
-        self._strangers[recording] = error
+        if not self._is_the_api and len(self._strangers) < self.PROOF:
+            self._strangers[recording] = error
 
     def note_failure(self, error: ErrorInfo, sent: float) -> float:
         """A failure that may mean that the server is away or not well.

@@ -285,7 +285,7 @@ class LocalSink:
     def _make_folders(self, folder: Path) -> None:
         missing = []
         candidate = folder
-        while not candidate.exists():
+        while not os.path.exists(candidate):  # noqa: PTH110 (never raises; mkdir says what is wrong)
             missing.append(candidate)
             candidate = candidate.parent
         for new in reversed(missing):

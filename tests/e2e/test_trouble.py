@@ -1,0 +1,80 @@
+"""Trouble around a run: each ends with its own code and reason, and leaves nothing to wonder at."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from exporter.sandbox import Match, Rule, Stall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.sandbox import Sandbox
+    from tests.conftest import Command
+
+JOB = "version: 1\ndefaults: {account_id: a, project_id: p}\nconversations: [CA1, CA2]\n"
+
+
+def test_a_manifest_at_the_top_is_no_partitions(exporter: Command, sandbox: Sandbox) -> None:
+    """`verify` takes a manifest.json that lies in the archive's root for what it is: unexpected."""
+    exporter.write("job.yaml", JOB)
+    exporter("run", "job.yaml", "--base-url", sandbox.base_url)
+    (exporter.archive / "manifest.json").write_text("{}")
+
+    done = exporter("verify", "archive", "--json")
+
+    assert "Traceback" not in done.stderr
+    assert done.exit_code == 6
+    (found,) = json.loads(done.stdout)["differences"]
+    assert (found["status"], found["path"]) == ("unexpected", "manifest.json")
+
+
+def test_a_deadline_while_waiting_for_another_run_is_a_deadline(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Who is stopped in the queue says so with the code of what stopped it, not with 5."""
+    slow = start_sandbox(scenario=[Rule(match=Match(), action=Stall(after_bytes=None))])
+    exporter.write("job.yaml", JOB)
+    first = exporter.start("run", "job.yaml", "--base-url", slow.base_url)
+    while not slow.requests and first.poll() is None:
+        os.sched_yield()
+
+    second = exporter(
+        *("run", "job.yaml", "--base-url", slow.base_url, "--wait", "60s", "--deadline", "0.2s")
+    )
+
+    first.kill()
+    first.communicate()
+    assert second.exit_code == 8, second.stderr
+    assert "waiting for the archive" in second.stderr
+
+
+def test_results_that_cannot_be_written_are_known_beforehand(
+    exporter: Command, sandbox: Sandbox
+) -> None:
+    """A bad `--results` ends the run before the first request, not after the last."""
+    exporter.write("job.yaml", JOB)
+
+    done = exporter(
+        *("run", "job.yaml", "--base-url", sandbox.base_url, "--results", "/proc/nowhere/r.json")
+    )
+
+    assert done.exit_code == 4
+    assert "/proc/nowhere" in done.stderr
+    assert not sandbox.requests
+
+
+def test_a_bad_proxy_is_no_killed_run(exporter: Command, sandbox: Sandbox) -> None:
+    """What ends before the run begins leaves nothing for the next run to recover."""
+    exporter.write("job.yaml", JOB)
+    exporter.environment["HTTPS_PROXY"] = "socks5://h:1"
+    refused = exporter("run", "job.yaml", "--base-url", "https://api.example.invalid")
+    del exporter.environment["HTTPS_PROXY"]
+
+    done = exporter("run", "job.yaml", "--base-url", sandbox.base_url)
+
+    assert refused.exit_code == 2, refused.stderr
+    assert done.exit_code == 0, done.stderr
+    assert "run.was_killed" not in done.stderr
