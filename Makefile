@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PYTHONS := 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format lock clean
+.PHONY: help install demo test test-all chaos check format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-all: ## the tests on every Python from 3.11 to 3.14 that this machine has
 		$(MAKE) --no-print-directory test PYTHON=$$python VENV=.venvs/$$version || exit 1; \
 		tested=$$((tested + 1)); \
 	done; echo "== the tests pass on $$tested versions of Python"; test $$tested -gt 0
+
+chaos: $(READY) ## 200 rounds of kill -9, faults and full disks (ROUNDS=n SEED=n)
+	$(BIN)/python tests/chaos/chaos.py --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 check: $(READY) ## lint, types, import rules
 	$(BIN)/ruff check .

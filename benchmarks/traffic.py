@@ -35,6 +35,7 @@ from exporter.retry import RetryPolicy, with_retries
 from exporter.sandbox import AudioSettings, Limits, Sandbox, SystemClock, World
 from exporter.settings import Settings
 from exporter.stopping import Stop, StopReason, deadline_passed
+from exporter.target import Target
 from exporter.throttle import Throttle
 from exporter.trust import Host, Refusals
 from exporter.writer import Written
@@ -145,7 +146,7 @@ async def _fetch(base_url: str, case: Case) -> None:
                 yield Recording("a", "p", f"CA{number}", Direction.COMBINED, Redaction.REDACTED)
 
         async def work(recording: Recording) -> None:
-            await fetcher.fetch(recording, "")
+            await fetcher.fetch(recording, Target("wherever.wav"))
 
         await run_pool(recordings(), work, concurrency=case.concurrency, stop=stop.event)
 
@@ -153,7 +154,7 @@ async def _fetch(base_url: str, case: Case) -> None:
 class _Bin:
     """Takes bodies and throws them away: disks are measured elsewhere."""
 
-    async def write(self, chunks: AsyncGenerator[bytes], _path: str) -> Written:
+    async def write(self, chunks: AsyncGenerator[bytes], _path: str, **_options: object) -> Written:
         async for _ in chunks:
             pass
         return Written(0, "", AudioFormat("pcm_s16le", 8000, 1, 16, 0.1))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from exporter.errors import DestinationError
+from exporter.errors import DestinationError, UsageError
 from exporter.layout import RESERVED, Layout
 from exporter.ledger import Ledger
 from exporter.sinks.local import LocalSink
@@ -16,12 +18,13 @@ if TYPE_CHECKING:
     from exporter.settings import Settings
     from exporter.sinks.base import Sink
 
-LEDGER = f"{RESERVED}/ledger.sqlite"
+_LEDGER = "ledger.sqlite"
+_MIB = 1024 * 1024
 
 
-def folder_of(settings: Settings) -> Path:
+def folder_of(url: str) -> Path:
     """The archive's folder."""
-    return Path(settings.output.url.removeprefix("file://"))
+    return Path(url.removeprefix("file://")).expanduser()
 
 
 def layout_of(settings: Settings) -> Layout:
@@ -32,11 +35,33 @@ def layout_of(settings: Settings) -> Layout:
 def open_sink(settings: Settings, run_id: str) -> Sink:
     """The archive's storage; `run_id` marks the temporary files."""
     return LocalSink(
-        folder_of(settings),
+        folder_of(settings.output.url),
         run_id=run_id,
         dir_mode=settings.output.dir_mode,
         file_mode=settings.output.file_mode,
     )
+
+
+def existing_sink(url: str) -> Sink:
+    """An archive for reading only.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = folder_of(url)
+    if not folder.is_dir():
+        raise UsageError(f"there is no archive {url}", hint="Name the folder of an archive.")
+    return LocalSink(folder, run_id="reader", dir_mode=0o700, file_mode=0o600)
+
+
+def ledger_path(url: str, state_dir: Path | None) -> Path:
+    """Where an archive's ledger lies: in the archive, or in a folder of its own elsewhere."""
+    folder = folder_of(url)
+    if state_dir is None:
+        return folder / RESERVED / _LEDGER
+    whole = str(folder.resolve())
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
+    return state_dir.expanduser() / f"{folder.resolve().name or 'root'}-{digest}" / _LEDGER
 
 
 def open_ledger(settings: Settings) -> Ledger:
@@ -45,25 +70,65 @@ def open_ledger(settings: Settings) -> Ledger:
     Raises:
         DestinationError: it cannot be opened.
     """
-    path = folder_of(settings) / LEDGER
+    output = settings.output
+    path = ledger_path(output.url, output.state_dir)
     try:
-        if not path.parent.exists():
-            path.parent.mkdir()
-            path.parent.chmod(settings.output.dir_mode)
+        _make_private(path.parent, output.dir_mode)
         if not path.exists():
             # SQLite gives its own files beside it the same mode.
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL, settings.output.file_mode))
-            path.chmod(settings.output.file_mode)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, output.file_mode))
+            path.chmod(output.file_mode)
     except OSError as error:
         raise DestinationError(f"cannot write {path}: {error.strerror}") from None
-    return Ledger(path)
+    ledger = Ledger(path)
+    if output.state_dir is not None and ledger.holds_anything():
+        _refuse_empty(folder_of(output.url), path)
+    return ledger
 
 
-def read_ledger(settings: Settings) -> Ledger | None:
-    """The archive's ledger for looking up only; None where there is no archive yet.
+def _make_private(folder: Path, mode: int) -> None:
+    if not folder.exists():
+        _make_private(folder.parent, mode)
+        folder.mkdir()
+        folder.chmod(mode)
+
+
+def _refuse_empty(folder: Path, ledger: Path) -> None:
+    """A file system that is not mounted looks like an archive from which everything vanished."""
+    if not any(entry.is_dir() and entry.name != RESERVED for entry in folder.iterdir()):
+        raise DestinationError(
+            f"{folder} is empty, but the ledger {ledger} knows recordings in it",
+            hint="Check that the file system is mounted. If the archive was given up on purpose,"
+            " move the ledger away.",
+        )
+
+
+def read_ledger(url: str, state_dir: Path | None) -> Ledger | None:
+    """The archive's ledger for looking up only; None where there is none.
 
     Raises:
         DestinationError: it cannot be read.
     """
-    path = folder_of(settings) / LEDGER
+    path = ledger_path(url, state_dir)
     return Ledger(path, read_only=True) if path.exists() else None
+
+
+async def check_free(sink: Sink, settings: Settings) -> None:
+    """Make sure that enough is free for the archive and its ledger.
+
+    Raises:
+        DestinationError: it is not, or the archive is not there any more.
+    """
+    needed = settings.limits.min_free_bytes
+    free = {sink.url: await sink.free_bytes()}
+    if settings.output.state_dir is not None:
+        place = ledger_path(settings.output.url, settings.output.state_dir).parent
+        free[str(place)] = shutil.disk_usage(place).free
+    for name, count in free.items():
+        if count is not None and count < needed:
+            raise DestinationError(
+                f"only {count / _MIB:,.0f} MiB are free at {name},"
+                f" and {needed / _MIB:,.0f} MiB are to stay free",
+                hint="Free some space and run again: what is archived is skipped."
+                " limits.min_free_bytes sets how much is to stay free.",
+            )

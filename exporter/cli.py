@@ -44,15 +44,19 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
 ]
 Directions = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(metavar="LIST", help="combined, user, agent: where the manifest does not say."),
 ]
 RedactionList = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(metavar="LIST", help="redacted, raw: where the manifest does not say."),
 ]
 Timezone = Annotated[
     str | None, typer.Option(metavar="TZ", help="Time zone of the dates in paths (IANA name).")
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep the ledger here instead of in the archive."),
 ]
 LogFormat = Annotated[
     str | None, typer.Option(metavar="console|json", help="Logs on standard error.")
@@ -107,7 +111,19 @@ def run(
     results: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the results here too.")
     ] = None,
+    state_dir: StateDir = None,
     timezone: Timezone = None,
+    wait: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Wait so long for another run to end, such as 30m."),
+    ] = None,
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
+    ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
+    ] = False,
     max_failures: Annotated[
         int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
     ] = None,
@@ -137,13 +153,17 @@ def run(
             ("--base-url", "api", "base_url"): base_url,
             ("--surface", "api", "surface"): surface,
             ("--region", "api", "region"): region,
-            ("--directions", "export", "directions"): directions,
-            ("--redaction", "export", "redaction"): redaction,
+            ("--directions", "export", "directions"): _joined(directions),
+            ("--redaction", "export", "redaction"): _joined(redaction),
             ("--concurrency", "limits", "concurrency"): concurrency,
             ("--rate", "limits", "requests_per_second"): rate,
+            ("--state-dir", "output", "state_dir"): state_dir,
             ("--max-failures", "limits", "max_failures"): max_failures,
             ("--deadline", "limits", "deadline"): deadline,
             ("--timezone", "output", "timezone"): timezone,
+            ("--wait", "limits", "wait"): wait,
+            ("--recheck", "export", "recheck"): recheck or None,
+            ("--refresh", "export", "refresh"): refresh or None,
             ("--log-format", "log", "format"): log_format,
             ("--log-level", "log", "level"): log_level,
         }
@@ -171,6 +191,7 @@ def plan(
     output: Output = None,
     directions: Directions = None,
     redaction: RedactionList = None,
+    state_dir: StateDir = None,
     timezone: Timezone = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
 ) -> None:
@@ -180,8 +201,9 @@ def plan(
     flags = _flags(
         {
             ("--output", "output", "url"): output,
-            ("--directions", "export", "directions"): directions,
-            ("--redaction", "export", "redaction"): redaction,
+            ("--directions", "export", "directions"): _joined(directions),
+            ("--redaction", "export", "redaction"): _joined(redaction),
+            ("--state-dir", "output", "state_dir"): state_dir,
             ("--timezone", "output", "timezone"): timezone,
         }
     )
@@ -196,8 +218,49 @@ def plan(
 
 
 @app.command()
+def verify(
+    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A folder.")],
+    *,
+    sample: Annotated[
+        str | None,
+        typer.Option(metavar="N|P%", help="Read back so many recordings only, drawn at random."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Read back what was archived since: a date, 24h, 7d."),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
+    ] = None,
+    state_dir: StateDir = None,
+    progress: Annotated[
+        bool | None,
+        typer.Option("--progress/--no-progress", help="Default: on a terminal."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+) -> None:
+    """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
+    from exporter import checking
+
+    with _reported():
+        exit_code = checking.run(
+            archive,
+            sample=sample,
+            since=since,
+            concurrency=concurrency,
+            state_dir=state_dir,
+            progress=progress,
+            as_json=json,
+        )
+    raise typer.Exit(exit_code)
+
+
+@app.command()
 def schema(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="config, manifest or results.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="config, manifest, partition or results.")
+    ],
 ) -> None:
     """Print a JSON Schema."""
     from exporter import schemas
@@ -282,6 +345,11 @@ def demo(
     with _reported():
         exit_code = demonstration.demo(folder)
     raise typer.Exit(exit_code)
+
+
+def _joined(lists: list[str] | None) -> str | None:
+    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
+    return ",".join(lists) if lists else None
 
 
 def _flags(given: dict[tuple[str, str, str], object]) -> list[Flag]:

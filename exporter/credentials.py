@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Visible ASCII: what may stand in an HTTP header without being misread.
 _MAX_KEY = 4096
 _KEY = re.compile(rf"[\x21-\x7e]{{1,{_MAX_KEY}}}")
+_QUOTES = "\"'`"
 _KEY_HINT = "It must be the key alone, without spaces, quotes or line breaks inside."
 
 
@@ -83,7 +84,7 @@ class Credentials:
             name = str(entry.api_key_file)
             text = _read_key_file(name, needed_for)
         key = text.strip()
-        if not _KEY.fullmatch(key):
+        if not _KEY.fullmatch(key) or key[0] in _QUOTES or key[-1] in _QUOTES:
             raise ConfigError(f"the API key in {name} {_what_is_wrong(key)}", hint=_KEY_HINT)
         return Credential(name, key)
 
@@ -94,6 +95,8 @@ def _what_is_wrong(key: str) -> str:
         return "is empty"
     if not key.isascii():
         return "has a character that is not ASCII"
+    if key[0] in _QUOTES or key[-1] in _QUOTES:
+        return "stands in quotes"
     return f"is longer than {_MAX_KEY} characters" if len(key) > _MAX_KEY else "is not one word"
 
 

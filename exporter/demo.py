@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.console import Console
 from rich.tree import Tree
 
 from exporter import log
+from exporter.checking import DIFFERENT, check
 from exporter.credentials import Credentials
 from exporter.errors import UsageError
 from exporter.export import Job, export
+from exporter.findings import Findings
 from exporter.loader import open_manifest
 from exporter.progress import ProgressBar, print_report, size
-from exporter.results import Results
 from exporter.sandbox import AudioSettings, Sandbox, World
 from exporter.settings import DEFAULT_KEY_VARIABLE, load_settings
 from exporter.spool import Spool
 from exporter.stopping import Stop
+from exporter.verify import Scope
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from exporter.export import Report
+    from exporter.findings import Tally
     from exporter.settings import Settings
 
 _KEY = "sandbox-key"
@@ -89,6 +91,7 @@ async def _demo(archive: Path, manifest: Path) -> int:
             environ={
                 "EXPORTER_API__BASE_URL": sandbox.base_url,
                 "EXPORTER_OUTPUT__URL": str(archive),
+                "EXPORTER_LIMITS__MIN_FREE_BYTES": "100MiB",
             },
         )
         console.print(f"manifest: {manifest} ({len(_CALLS)} conversations, all six variants)\n")
@@ -102,11 +105,14 @@ async def _demo(archive: Path, manifest: Path) -> int:
             f"{again.summary.skipped} skipped, {again.summary.exported} exported,"
             f" {len(sandbox.requests) - asked_before} requests\n"
         )
-    files, differences = _verify(archive, again)
+    tally = await _verify(archive)
     console.print(_tree(archive))
-    console.print(f"\n{files} files read back, {differences} differ from their recorded SHA-256")
+    console.print(
+        f"\n{tally.ok} files read back as recorded, {tally.differences} differ"
+        f" (exporter verify {archive})"
+    )
     console.print(f"recordings: {archive}\nresults:    {report.results_path}", markup=False)
-    return max(report.run.exit_code, again.run.exit_code, 6 if differences else 0)
+    return max(report.run.exit_code, again.run.exit_code, DIFFERENT if tally.differences else 0)
 
 
 async def _export(manifest: Path, settings: Settings, bar: ProgressBar | None) -> Report:
@@ -122,19 +128,14 @@ async def _export(manifest: Path, settings: Settings, bar: ProgressBar | None) -
         return await export(job, Stop(), bar)
 
 
-def _verify(archive: Path, report: Report) -> tuple[int, int]:
-    """Hash every file of the results again; returns how many there are, and how many differ."""
-    if report.results_path is None:
-        return 0, 1
-    document = msgspec.json.decode(Path(report.results_path).read_bytes(), type=Results)
-    files = differences = 0
-    for result in document.results:
-        if result.path is not None:
-            files += 1
-            with (archive / result.path).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            differences += digest != result.sha256
-    return files, differences
+async def _verify(archive: Path) -> Tally:
+    """Read everything back, as `exporter verify` does."""
+    findings = Findings()
+    try:
+        await check(str(archive), findings, Scope())
+        return findings.tally()
+    finally:
+        findings.close()
 
 
 def _tree(archive: Path) -> Tree:

@@ -17,35 +17,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import structlog
 
 from exporter import __version__
-from exporter.archive import layout_of, open_ledger, open_sink
+from exporter.archive import check_free, layout_of, open_ledger, open_sink
 from exporter.client import Client, Timeouts
 from exporter.errors import DestinationError, ExporterError
 from exporter.fetch import Fetcher
-from exporter.layout import RESERVED
+from exporter.hold import held, this_process
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import Outcome, Status
-from exporter.plan import Decision
-from exporter.planning import choice_of, plan_into
+from exporter.partitions import Partitions
+from exporter.planning import plan_into
 from exporter.pool import first_error, run_pool
 from exporter.recorder import Recorder
-from exporter.results import (
-    ManifestInfo,
-    PiiAccess,
-    PiiAccessState,
-    Result,
-    RunInfo,
-    RunStatus,
-    Summary,
-    render,
-    timestamp,
-    to_result,
-)
+from exporter.recovery import KILLED, recover
+from exporter.reporting import Reporter
+from exporter.results import ManifestInfo, RunInfo, RunStatus, Summary, encode_run, timestamp
 from exporter.retry import RetryPolicy
-from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
+from exporter.target import target_of, with_drift
 from exporter.throttle import Throttle
 from exporter.trust import Host, Refusals
 from exporter.writer import Writer
@@ -62,8 +54,8 @@ if TYPE_CHECKING:
     from exporter.spool import Spool
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
-_RESULTS_PAGE = 1000
 _FILE_THREADS = 16  # syncs overlap in the disk's queue: 35 to 46 % more small files a second than 4
+_MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
 _GRACE_SECONDS = 20  # for what is under way when a signal comes; service managers wait 30 to 90
 
 _log = structlog.get_logger()
@@ -134,6 +126,7 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
 
     Raises:
         DestinationError: the archive cannot even be opened.
+        ArchiveBusyError: another run holds it.
         ConfigError: the config cannot be carried out.
     """
     asyncio.get_running_loop().set_default_executor(
@@ -151,7 +144,7 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
             await run.plan()
             await run.fetch()
         except ExporterError as error:
-            stop.request(StopReason.of(error))
+            run.stop_for(error)
         return await run.report()
 
 
@@ -181,6 +174,11 @@ class _Run:
         self.thread: LedgerThread
         self.ledger: Ledger
         self.fetcher: Fetcher
+        self.partitions: Partitions
+
+    def stop_for(self, error: ExporterError) -> None:
+        """End the run because of an error that no recording can be blamed for."""
+        self.stop.request(StopReason.of(error))
 
     @classmethod
     async def open(
@@ -193,10 +191,23 @@ class _Run:
         await sink.prepare()
         run = cls(job, stop, watcher, sink)
         run.id = run_id
+        hold = await stack.enter_async_context(
+            held(
+                sink,
+                this_process(run_id),
+                wait=settings.limits.wait,
+                stopped=stop.event,
+                on_lost=run.stop_for,
+            )
+        )
         run.thread = await stack.enter_async_context(LedgerThread())
         run.ledger = await run.thread.run(open_ledger, settings)
         stack.push_async_callback(run.thread.run, run.ledger.close)
-        await run.thread.run(run.ledger.begin_run, run_id, run.started_at)
+        await check_free(sink, settings)
+        await recover(sink, run.ledger, run.thread, taken_over_from=hold.taken_over_from)
+        info = encode_run(run.info())
+        await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
+        run.partitions = Partitions(sink, run.ledger, run.thread)
         client = Client(
             origin=settings.api.origin,
             surface=settings.api.surface,
@@ -220,7 +231,7 @@ class _Run:
                 clock=time.monotonic,
                 chance=random.random,
             ),
-            give_up=lambda error: stop.request(StopReason.of(error)),
+            give_up=run.stop_for,
             clean=job.clean,
         )
         return run
@@ -233,7 +244,8 @@ class _Run:
             self.thread,
             self.sink,
             self.job.spool,
-            choice=choice_of(self.job.settings),
+            settings=self.job.settings,
+            partitions=self.partitions,
             stop=self.stop.hurry,
         )
         _log.info(
@@ -252,14 +264,18 @@ class _Run:
         Raises:
             ExporterError: what ended it early, but for requests to stop.
         """
-        recorder = Recorder(self.sink, self.ledger, self.thread, self.watcher.ended)
+        recorder = Recorder(
+            self.sink, self.ledger, self.thread, self.watcher.ended, self._check_free
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(recorder.run())
                 pool = group.create_task(self._work(recorder))
                 guard = group.create_task(self._end_after_grace(pool))
+                keeper = group.create_task(self._keep_manifests())
                 await asyncio.wait([pool])
                 guard.cancel()
+                keeper.cancel()
                 await recorder.close()
         except BaseExceptionGroup as failures:
             raise first_error(failures) from None
@@ -281,7 +297,19 @@ class _Run:
             self.fetcher.check(at_the_end=True)
         except ExporterError as error:
             # What was fetched until now is still to be recorded, so the recorder is left alone.
-            self.stop.request(StopReason.of(error))
+            self.stop_for(error)
+
+    async def _check_free(self) -> None:
+        """Stop before the disk is full: what is under way still finds room."""
+        try:
+            await check_free(self.sink, self.job.settings)
+        except DestinationError as error:
+            self.stop_for(error)
+
+    async def _keep_manifests(self) -> None:
+        while True:
+            await asyncio.sleep(_MANIFESTS_EVERY)
+            await self.partitions.write()
 
     def _count_failure(self) -> None:
         self.failures += 1
@@ -304,85 +332,81 @@ class _Run:
             last = page[-1].seq
 
     async def _fetch_one(self, planned: Planned) -> Outcome:
-        recording = planned.recording
-        if planned.decision == Decision.CHANGED and planned.archived:
-            aside = await self.sink.set_aside(planned.archived.path)
-            _log.warning("recording.set_aside", recording=str(recording), path=aside)
-        outcome = await self.fetcher.fetch(recording, self.layout.path(recording))
-        _tell(recording, outcome)
-        return outcome
+        target = await target_of(planned, self.layout, self.sink, self.ledger, self.thread)
+        outcome = await self.fetcher.fetch(planned.recording, target)
+        _tell(planned.recording, outcome)
+        return with_drift(planned, outcome)
 
-    async def report(self) -> Report:
-        """Close the run and write its results."""
-        totals = await self.thread.run(self.ledger.totals)
-        reason = self.stop.reason
-        status, exit_code = _verdict(totals, reason, allow_missing=self.job.allow_missing)
-        finished_at = datetime.now(UTC)
-        await self.thread.run(self.ledger.end_run, status, exit_code, finished_at)
-        run = RunInfo(
+    def info(self) -> RunInfo:
+        """What the results would say of the run, were it killed now."""
+        return RunInfo(
             id=self.id,
             started_at=timestamp(self.started_at),
-            finished_at=timestamp(finished_at),
+            finished_at=timestamp(self.started_at),
             exporter_version=__version__,
-            status=status,
-            exit_code=exit_code,
+            status=RunStatus.INTERRUPTED,
+            exit_code=KILLED,
             manifest=ManifestInfo(path=self.job.manifest_path, sha256=self.job.manifest_sha256),
             archive=self.sink.url,
             surface=self.job.settings.api.surface,
             config=self.job.settings.model_dump(mode="json"),
         )
-        summary = await self._summary(totals)
-        results_path = await self._write_results(run, summary)
-        _log.info(
-            "run.finished", run=self.id, status=status, exit_code=exit_code, results=results_path
-        )
-        return Report(run, summary, results_path, reason)
 
-    async def _summary(self, totals: Totals) -> Summary:
-        projects = await self.thread.run(self.ledger.projects)
-        counts = {str(status): count for status, count in totals.by_status.items()}
-        return Summary(
-            conversations=totals.conversations,
-            requested=sum(counts.values()),
-            **counts,
-            duplicates=totals.duplicates,
-            bytes=totals.size,
-            audio_seconds=round(totals.audio_seconds, 3),
-            elapsed_seconds=round(time.monotonic() - self.clock_start, 3),
+    async def report(self) -> Report:
+        """Close the run, bring the manifests up to date and write the results.
+
+        A destination that fails now, if not before, changes how the run ends; the results are
+        told all the same, elsewhere if need be.
+        """
+        try:
+            await self.partitions.write()
+        except DestinationError as error:
+            self.stop_for(error)
+        totals = await self.thread.run(self.ledger.totals)
+        run = self._ended(totals)
+        reporter = Reporter(self.sink, self.ledger, self.thread)
+        summary = await reporter.summary(
+            elapsed_seconds=time.monotonic() - self.clock_start,
             # Counted where they leave: a recording cut off by the end of the run has no outcome.
             requests=self.throttle.requests,
             retries=self.throttle.retries,
             rate_limited=self.throttle.rate_limited,
-            errors=totals.errors,
-            pii_access=[
-                PiiAccess(account_id=account, project_id=project, state=PiiAccessState.UNKNOWN)
-                for account, project in projects
-            ],
         )
-
-    async def _write_results(self, run: RunInfo, summary: Summary) -> str | None:
-        path = f"{RESERVED}/runs/{self.id}/results.json"
-        written = None
         try:
-            await self.sink.replace(path, render(run, summary, self._results()))
-            written = f"{self.sink.url}/{path}"
+            finished_at = datetime.fromisoformat(run.finished_at)
+            await self.thread.run(self.ledger.end_run, run.status, run.exit_code, finished_at)
+            written: str | None = await reporter.write(run, summary)
         except DestinationError as error:
-            _log.error("results.not_written", reason=error.message)
+            self.stop_for(error)
+            run = self._ended(totals)
+            written = await reporter.write_elsewhere(run, summary)
         if self.job.results_file is not None:
-            file = self.job.results_file
             output = self.job.settings.output
-            beside = LocalSink(
-                file.parent, run_id=self.id, dir_mode=output.dir_mode, file_mode=output.file_mode
+            beside = await reporter.write_beside(
+                self.job.results_file,
+                run,
+                summary,
+                dir_mode=output.dir_mode,
+                file_mode=output.file_mode,
             )
-            await beside.replace(file.name, render(run, summary, self._results()))
-            written = written or str(file)
-        return written
+            written = written or beside
+        _log.info(
+            "run.finished",
+            run=self.id,
+            status=run.status,
+            exit_code=run.exit_code,
+            results=written,
+        )
+        return Report(run, summary, written, self.stop.reason)
 
-    async def _results(self) -> AsyncIterator[list[Result]]:
-        last = 0
-        while page := await self.thread.run(self.ledger.results, last, _RESULTS_PAGE):
-            yield [to_result(recording, outcome) for _, recording, outcome in page]
-            last = page[-1][0]
+    def _ended(self, totals: Totals) -> RunInfo:
+        status, exit_code = _verdict(totals, self.stop.reason, allow_missing=self.job.allow_missing)
+        return msgspec.structs.replace(
+            self.info(),
+            finished_at=timestamp(datetime.now(UTC)),
+            status=status,
+            exit_code=exit_code,
+        )
 
 
 def _verdict(

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from exporter.credentials import Credential, Credentials
     from exporter.model import Recording
     from exporter.retry import RetryPolicy
+    from exporter.target import Target
     from exporter.throttle import Throttle, Turn
     from exporter.trust import Host, Refusals
     from exporter.writer import Writer
 
 _log = structlog.get_logger()
+
+_CLOCKS_APART = timedelta(days=1)  # how far ahead of our clock a call may claim to begin
 
 _STATUS_OF_KIND = {
     ErrorKind.RECORDING_NOT_FOUND: Status.NOT_FOUND,
@@ -79,8 +82,8 @@ class Fetcher:
         self._clean = clean
         self._now = now
 
-    async def fetch(self, recording: Recording, path: str) -> Outcome:
-        """Bring one recording to its path.
+    async def fetch(self, recording: Recording, target: Target) -> Outcome:
+        """Bring one recording to its target.
 
         Raises:
             DestinationError: the archive cannot be written.
@@ -97,7 +100,7 @@ class Fetcher:
             turn = await self._throttle.turn(credential.name, retry=attempts > 0, check=check)
             attempts += 1
             try:
-                return await self._attempt(recording, credential, path, turn)
+                return await self._attempt(recording, credential, target, turn)
             except FetchError as error:
                 # A server may echo anything, the key and the caller's number among it.
                 error.message = self._clean(error.message)
@@ -108,7 +111,7 @@ class Fetcher:
                 self._throttle.leave(turn)
 
         def on_retry(error: FetchError, delay: float) -> None:
-            _log.warning(
+            _log.info(
                 "recording.retry",
                 recording=str(recording),
                 kind=error.kind,
@@ -122,6 +125,8 @@ class Fetcher:
             archived = await with_retries(attempt, self._retry, on_retry=on_retry)
         except FetchError as error:
             return self._failed(recording, error, attempts)
+        if archived.sha256 in target.known:  # fetched again, and still the same
+            return Outcome(Status.SKIPPED, archived, attempts=attempts)
         return Outcome(Status.EXPORTED, archived, attempts=attempts)
 
     def check(self, *, at_the_end: bool = False) -> None:
@@ -133,20 +138,23 @@ class Fetcher:
             self._give_up(fatal)
 
     async def _attempt(
-        self, recording: Recording, credential: Credential, path: str, turn: Turn
+        self, recording: Recording, credential: Credential, target: Target, turn: Turn
     ) -> Archived:
         async with self._client.open(recording, credential.key) as body:
             self._throttle.accepted(turn)
             self._refusals.note_accepted(recording)
             self._host.note_answer()
-            written = await self._writer.write(body.chunks(), path)
+            written = await self._writer.write(body.chunks(), target.path, known=target.known)
+        if not written.is_new:
+            return target.known[written.sha256]
         return Archived(
-            path,
+            target.path,
             written.size,
             written.sha256,
             written.audio,
             self._now(),
             body.correlation_id,
+            target.version,
         )
 
     def _learn(self, recording: Recording, turn: Turn, error: FetchError) -> None:
@@ -189,8 +197,10 @@ class Fetcher:
         return Outcome(status, error=info, attempts=attempts)
 
     def _may_still_come(self, recording: Recording) -> bool:
-        started_at = recording.started_at
-        return started_at is not None and self._now() - started_at < self._pending_grace
+        if recording.started_at is None:
+            return False
+        # A mistyped year must not be waited for until then.
+        return -_CLOCKS_APART < self._now() - recording.started_at < self._pending_grace
 
 
 def _retry_later(error: FetchError, longest: float) -> RetryLaterError:

@@ -61,13 +61,18 @@ class Layout:
             return UNDATED
         return started_at.astimezone(self.timezone).date().isoformat()
 
+    def project(self, recording: Recording) -> str:
+        """The folder that holds the project's partitions."""
+        account, project = path_part(recording.account_id), path_part(recording.project_id)
+        if self.style is LayoutStyle.HIVE:
+            return f"account_id={account}/project_id={project}"
+        return f"{account}/{project}"
+
     def partition(self, recording: Recording) -> str:
         """The partition's folder."""
         date = self.date(recording.started_at)
-        account, project = path_part(recording.account_id), path_part(recording.project_id)
-        if self.style is LayoutStyle.HIVE:
-            return f"account_id={account}/project_id={project}/date={date}"
-        return f"{account}/{project}/{date}"
+        key = "date=" if self.style is LayoutStyle.HIVE else ""
+        return f"{self.project(recording)}/{key}{date}"
 
     def path(self, recording: Recording) -> str:
         """The recording's file."""
@@ -75,6 +80,13 @@ class Layout:
             f"{self.partition(recording)}/{path_part(recording.conversation_id)}"
             f"/{recording.direction}.{recording.redaction}.wav"
         )
+
+
+def versioned(path: str, version: int) -> str:
+    """`combined.redacted.wav` becomes `combined.redacted.v2.wav`; the first version stays."""
+    if version == 1:
+        return path
+    return f"{path.removesuffix('.wav')}.v{version}.wav"
 
 
 @lru_cache(maxsize=4096)

@@ -134,16 +134,31 @@ class Archived:
         size: bytes.
         sha256: hexadecimal digest of the file.
         audio: what the WAV header says.
-        fetched_at: when its last byte arrived.
-        correlation_id: of the answer that brought it.
+        fetched_at: when its last byte arrived; None where only a partition's manifest told of it.
+        correlation_id: of the answer that brought it; likewise.
+        version: 1; more where the API's recording was seen to differ from the archived one.
     """
 
     path: str
     size: int
     sha256: str
     audio: AudioFormat
-    fetched_at: datetime
+    fetched_at: datetime | None
     correlation_id: str | None
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What was archived before of a recording whose content is another one now.
+
+    Attributes:
+        sha256: hexadecimal digest of what was archived before.
+        path: where it lies now, relative to the archive; None: the file is gone.
+    """
+
+    sha256: str
+    path: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +186,11 @@ class Outcome:
         archived: what lies in the archive; for `exported` and `skipped`.
         error: why not; for all others.
         attempts: requests made for it in this run.
+        drift: what was archived before, where the content is another one now.
     """
 
     status: Status
     archived: Archived | None = None
     error: ErrorInfo | None = None
     attempts: int = 0
+    drift: Drift | None = None

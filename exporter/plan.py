@@ -24,7 +24,8 @@ class Decision(StrEnum):
     NEW = "new"  # never archived
     ARCHIVED = "archived"  # the ledger says so and the file is there with its size
     VANISHED = "vanished"  # the ledger says so, but the file is not there: fetch it again
-    CHANGED = "changed"  # the file is there with another size: somebody else changed it
+    CHANGED = "changed"  # the file is there with other content: somebody else changed it
+    REFRESH = "refresh"  # archived, and asked for again all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,25 @@ def recordings(conversation: Conversation, choice: Choice) -> Iterator[Recording
             )
 
 
-def decide(archived: Archived | None, size_on_disk: int | None) -> Decision:
+def decide(
+    archived: Archived | None,
+    size_on_disk: int | None,
+    *,
+    is_sound: bool = True,
+    refresh: bool = False,
+) -> Decision:
     """What is to be done about a recording.
 
     Args:
         archived: what the ledger knows of it.
         size_on_disk: bytes of the file at the recorded path, None when there is none.
+        is_sound: the file was not hashed, or has the recorded hash.
+        refresh: what is archived is asked for again.
     """
     if archived is None:
         return Decision.NEW
     if size_on_disk is None:
         return Decision.VANISHED
-    return Decision.ARCHIVED if size_on_disk == archived.size else Decision.CHANGED
+    if size_on_disk != archived.size or not is_sound:
+        return Decision.CHANGED
+    return Decision.REFRESH if refresh else Decision.ARCHIVED

@@ -6,6 +6,8 @@ one, and the archive is only looked at.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,18 +19,22 @@ from exporter.archive import layout_of, open_sink, read_ledger
 from exporter.errors import ErrorKind
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import ErrorInfo, Outcome, Status
+from exporter.partitions import Partitions
 from exporter.plan import Choice, Decision, decide, recordings
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Sequence
 
+    from exporter.layout import Layout
     from exporter.ledger import Looked, Totals
+    from exporter.model import Archived, Recording
     from exporter.settings import Settings
     from exporter.sinks.base import Sink
     from exporter.spool import Spool
 
-_BATCH = 500  # conversations planned in one transaction
+_BATCH = 1000  # conversations planned in one transaction
 _PAGE = 1000
+_HASHED_AT_ONCE = 4  # files, with --recheck
 
 _log = structlog.get_logger()
 
@@ -68,7 +74,8 @@ async def plan_into(
     sink: Sink,
     spool: Spool,
     *,
-    choice: Choice,
+    settings: Settings,
+    partitions: Partitions,
     archive: Ledger | None = None,
     stop: asyncio.Event | None = None,
 ) -> Totals:
@@ -79,26 +86,68 @@ async def plan_into(
         thread: of both ledgers.
         sink: tells which recorded files are still there.
         spool: the conversations.
-        choice: what is exported where the manifest does not say.
+        settings: what is exported where the manifest does not say, and what is looked at.
+        partitions: tell what the ledger does not know.
         archive: the ledger that knows what is archived, if that is another one.
         stop: once set, what is left of the spool is not entered any more.
     """
     duplicates = 0
+    choice = choice_of(settings)
+    layout = layout_of(settings)
     for conversations in spool.batches(_BATCH):
         if stop is not None and stop.is_set():
             break
         wanted = [one for each in conversations for one in recordings(each, choice)]
+        await _learn(partitions, wanted, layout)
         looked = await thread.run(ledger.look_up, wanted)
         if archive is not None:
             looked = await thread.run(archive.look_up_for, looked)
-        sizes = iter(await sink.sizes([one.archived.path for one in looked if one.archived]))
+        found = await _on_disk(sink, looked, recheck=settings.export.recheck)
         decisions = [
-            _decided(one, decide(one.archived, next(sizes) if one.archived else None))
-            for one in looked
+            _decided(
+                one,
+                decide(one.archived, size, is_sound=is_sound, refresh=settings.export.refresh),
+            )
+            for one, (size, is_sound) in zip(looked, found, strict=True)
         ]
         duplicates += await thread.run(ledger.plan, decisions)
     await thread.run(ledger.planning_ended, duplicates)
     return await thread.run(ledger.totals)
+
+
+async def _learn(partitions: Partitions, wanted: Sequence[Recording], layout: Layout) -> None:
+    """Let the manifests of the partitions that these recordings may lie in be known."""
+    await partitions.learn(layout.partition(one) for one in wanted if one.started_at)
+    for project in {layout.project(one) for one in wanted if not one.started_at}:
+        await partitions.learn_project(project)
+
+
+async def _on_disk(
+    sink: Sink, looked: Sequence[Looked], *, recheck: bool
+) -> list[tuple[int | None, bool]]:
+    """For each recording the size of its file, and whether its content is the recorded one."""
+    held = [one.archived for one in looked if one.archived]
+    sizes = await sink.sizes([one.path for one in held])
+    sound = [True] * len(held)
+    if recheck:
+        limit = asyncio.Semaphore(_HASHED_AT_ONCE)
+
+        async def check(position: int, one: Archived) -> None:
+            async with limit:
+                sound[position] = await _digest(sink, one.path) == one.sha256
+
+        async with asyncio.TaskGroup() as group:
+            for position, (one, size) in enumerate(zip(held, sizes, strict=True)):
+                if size == one.size:
+                    group.create_task(check(position, one))
+    found = iter(zip(sizes, sound, strict=True))
+    return [next(found) if one.archived else (None, True) for one in looked]
+
+
+async def _digest(sink: Sink, path: str) -> str:
+    digest = hashlib.sha256()
+    await sink.feed(path, digest.update)
+    return digest.hexdigest()
 
 
 async def preview(spool: Spool, settings: Settings) -> Preview:
@@ -109,12 +158,19 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
     """
     layout = layout_of(settings)
     async with LedgerThread() as thread:
-        archive = await thread.run(read_ledger, settings)
+        output = settings.output
+        archive = await thread.run(read_ledger, output.url, output.state_dir)
         ledger = await thread.run(Ledger, None)
         await thread.run(ledger.begin_run, "preview", datetime.now(UTC))
         sink = open_sink(settings, "preview")
         totals = await plan_into(
-            ledger, thread, sink, spool, choice=choice_of(settings), archive=archive
+            ledger,
+            thread,
+            sink,
+            spool,
+            settings=settings,
+            partitions=Partitions(sink, ledger, thread, archive=archive),
+            archive=archive,
         )
         counts: dict[tuple[str, str, str], Counter[Status]] = {}
         last = 0
@@ -150,7 +206,7 @@ def _decided(looked: Looked, decision: Decision) -> tuple[Looked, str, Outcome |
         return looked, decision, Outcome(Status.FAILED, error=error)
     if decision is Decision.ARCHIVED:
         return looked, decision, Outcome(Status.SKIPPED, looked.archived)
-    if decision is not Decision.NEW and looked.archived:
+    if decision in {Decision.VANISHED, Decision.CHANGED} and looked.archived:
         _log.warning(
             f"recording.{decision}", recording=str(looked.recording), path=looked.archived.path
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -20,10 +21,12 @@ from rich.text import Text
 from exporter.model import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
     from exporter.export import Report
+    from exporter.findings import Tally
     from exporter.ledger import Totals
     from exporter.model import Outcome
     from exporter.planning import Preview
@@ -35,8 +38,15 @@ _MEANING: Final = {
     Status.PENDING: "not there yet; the next run asks again",
     Status.NOT_FOUND: "the API has no such recording",
     Status.GONE: "deleted by the vendor",
-    Status.FAILED: "see `errors` and the results",
+    Status.FAILED: "the reasons are below and in the results",
     Status.CANCELLED: "not reached before the run ended",
+}
+_FINDING: Final = {
+    "ok": "read back as recorded",
+    "corrupt": "not as recorded",
+    "missing": "recorded, but not there",
+    "unexpected": "not a file that belongs into an archive",
+    "unrecorded": "a recording that is not on record",
 }
 
 
@@ -103,6 +113,46 @@ class ProgressBar:
         self._progress.update(self._task, advance=1, bytes=self._bytes, failures=self._failures)
 
 
+class ReadingBar:
+    """Files and bytes read back of those to be read, and the time left; on standard error."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("verifying"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True),
+            expand=True,
+        )
+        self._task = self._progress.add_task("", total=None, bytes=0)
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        """Show it."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave its last state on the screen."""
+        self._progress.stop()
+
+    def chosen(self, files: int, size: int) -> None:  # noqa: ARG002 (files are counted here)
+        """The number of files to read is known."""
+        self._progress.reset(self._task, total=files, bytes=0)
+
+    def read(self, size: int) -> None:
+        """One more is done."""
+        self._bytes += size
+        self._progress.update(self._task, advance=1, bytes=self._bytes)
+
+
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         elapsed = task.finished_time or task.elapsed
@@ -140,8 +190,9 @@ def print_report(report: Report) -> None:
         f" {_count(summary.retries, 'retry', 'retries')},"
         f" {_count(summary.rate_limited, 'time')} rate limited"
     )
-    for name, count in summary.errors.items():
-        console.print(f"{_count(count, 'time')} {name}", style="red", markup=False)
+    if summary.errors:
+        reasons = (f"{name} ({count})" for name, count in summary.errors.items())
+        console.print(f"not exported: {', '.join(reasons)}", style="red", markup=False)
     if report.reason:
         console.print(f"ended early: {report.reason.message}", style="red", markup=False)
         if report.reason.hint:
@@ -169,6 +220,37 @@ def print_preview(found: Preview, archive: str) -> None:
     if found.duplicates:
         words += f"; {_count(found.duplicates, 'recording')} named again"
     console.print(words)
+
+
+def print_findings(
+    archive: str,
+    source: str,
+    tally: Tally,
+    differences: Iterator[tuple[str, str, str]],
+    warnings: Iterator[tuple[str | None, str, str]],
+    *,
+    shown: int,
+) -> None:
+    """What `verify` found, on standard output."""
+    console = Console(highlight=False, soft_wrap=True)
+    for style, rows in (("red", differences), ("yellow", warnings)):
+        for path, kind, text in islice(rows, shown):
+            console.print(f"{kind}: {path}: {text}", style=style, markup=False)
+        if more := sum(1 for _ in rows):
+            console.print(f"… and {more} more; --json tells all", style=style)
+    columns = "finding", "files", "meaning"
+    table = _table(f"{archive}, compared with its {source}", *columns, numbers=("files",))
+    for name in ("ok", "corrupt", "missing", "unexpected", "unrecorded"):
+        count = getattr(tally, name)
+        row_style = "red" if count and name != "ok" else None
+        table.add_row(name, str(count), _FINDING[name], style=row_style)
+    if tally.not_read:
+        table.add_row("not read", str(tally.not_read), "not chosen; size as recorded", style="dim")
+    console.print(table)
+    console.print(
+        f"{_count(tally.recorded, 'recording')} on record, {size(tally.bytes_read)} read back,"
+        f" {_count(tally.warnings, 'warning')}"
+    )
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -6,12 +6,13 @@ A crash between the two costs one download; the other order would leave a record
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from exporter.model import Outcome, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from exporter.ledger import Ledger, LedgerThread
     from exporter.sinks.base import Sink
@@ -25,6 +26,7 @@ class Recorder:
     Args:
         sink: made durable before the ledger is told.
         ended: called with each outcome once it is on disk.
+        committed: called after each batch.
     """
 
     def __init__(
@@ -33,11 +35,13 @@ class Recorder:
         ledger: Ledger,
         thread: LedgerThread,
         ended: Callable[[Outcome], None],
+        committed: Callable[[], Awaitable[None]],
     ) -> None:
         self._sink = sink
         self._ledger = ledger
         self._thread = thread
         self._ended = ended
+        self._committed = committed
         # Bounded: workers wait for a slow disk instead of filling the memory.
         self._queue: asyncio.Queue[tuple[int, Outcome] | None] = asyncio.Queue(2 * _BATCH)
 
@@ -71,6 +75,7 @@ class Recorder:
             for _, outcome in batch
             if outcome.status is Status.EXPORTED and outcome.archived
         )
-        await self._thread.run(self._ledger.record, batch)
+        await self._thread.run(self._ledger.record, batch, datetime.now(UTC))
         for _, outcome in batch:
             self._ended(outcome)
+        await self._committed()

@@ -18,7 +18,7 @@ from exporter.model import Direction, Redaction, Status, Surface
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from exporter.model import ErrorInfo, Outcome, Recording
+    from exporter.model import AudioFormat, ErrorInfo, Outcome, Recording
 
 SCHEMA_VERSION: Final = 1
 
@@ -36,7 +36,7 @@ class RunStatus(StrEnum):
     COMPLETE = "complete"  # every recording asked for is archived, or pending within its grace time
     PARTIAL = "partial"  # it went to the end; some recordings failed, were not found or are gone
     STOPPED = "stopped"  # a refused key, the destination or a limit ended it
-    INTERRUPTED = "interrupted"  # a signal ended it
+    INTERRUPTED = "interrupted"  # a signal ended it, or it was killed and the next run tells so
 
 
 class ManifestInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,10 +129,23 @@ class RedactionEvidence(StrEnum):
     UNPAIRED = "unpaired"
 
 
+class DriftInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The recording's content differs from what was archived of it before.
+
+    `previous_path` is where the former content lies now; null where the file is gone.
+    """
+
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    previous_path: str | None
+    previous_sha256: Sha256
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One recording.
 
-    `redaction_evidence` and `muted_spans` are null where no comparison was made.
+    `redaction_evidence` and `muted_spans` are null where no comparison was made. `fetched_at` and
+    `correlation_id` are null for a skipped recording of which only its partition's manifest told.
+    `drift` is there only where the content differs from what was archived before.
     """
 
     account_id: str
@@ -152,6 +165,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     fetched_at: Time | None
     correlation_id: str | None
     error: ErrorDetail | None
+    drift: DriftInfo | msgspec.UnsetType = msgspec.UNSET
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,10 +183,20 @@ def timestamp(moment: datetime) -> str:
     return text.removesuffix("+00:00").removesuffix(".000") + "Z"
 
 
+def to_audio(audio: AudioFormat) -> AudioInfo:
+    """As the documents tell it."""
+    return AudioInfo(
+        codec=audio.codec,
+        sample_rate=audio.sample_rate,
+        channels=audio.channels,
+        bits_per_sample=audio.bits_per_sample,
+        duration_seconds=audio.duration_seconds,
+    )
+
+
 def to_result(recording: Recording, outcome: Outcome) -> Result:
     """A row of the document."""
     archived = outcome.archived
-    audio = archived.audio if archived else None
     return Result(
         account_id=recording.account_id,
         project_id=recording.project_id,
@@ -184,21 +208,24 @@ def to_result(recording: Recording, outcome: Outcome) -> Result:
         path=archived.path if archived else None,
         bytes=archived.size if archived else None,
         sha256=archived.sha256 if archived else None,
-        audio=AudioInfo(
-            codec=audio.codec,
-            sample_rate=audio.sample_rate,
-            channels=audio.channels,
-            bits_per_sample=audio.bits_per_sample,
-            duration_seconds=audio.duration_seconds,
-        )
-        if audio
-        else None,
+        audio=to_audio(archived.audio) if archived else None,
         redaction_evidence=None,
         muted_spans=None,
         attempts=outcome.attempts,
-        fetched_at=timestamp(archived.fetched_at) if archived else None,
+        fetched_at=timestamp(archived.fetched_at) if archived and archived.fetched_at else None,
         correlation_id=archived.correlation_id if archived else _correlation_of(outcome.error),
         error=_error_detail(outcome.error) if outcome.error else None,
+        drift=_drift_info(outcome),
+    )
+
+
+def _drift_info(outcome: Outcome) -> DriftInfo | msgspec.UnsetType:
+    if outcome.drift is None or outcome.archived is None:
+        return msgspec.UNSET
+    return DriftInfo(
+        version=outcome.archived.version,
+        previous_path=outcome.drift.path,
+        previous_sha256=outcome.drift.sha256,
     )
 
 
@@ -244,6 +271,11 @@ def _encodable(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
             return [_encodable(item) for item in value]
         case _:
             return value
+
+
+def encode_run(run: RunInfo) -> str:
+    """What the results say of a run itself, as JSON text."""
+    return msgspec.json.encode(_encodable(msgspec.to_builtins(run))).decode()
 
 
 def results_schema() -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 
 from exporter import log
 from exporter.credentials import Credentials
+from exporter.errors import ConfigError
 from exporter.export import Job, NullWatcher, Report, Watcher, export
 from exporter.loader import open_manifest
 from exporter.planning import preview
@@ -47,6 +48,8 @@ def run(
     Raises:
         ExporterError: nothing could be begun.
     """
+    if results_file is not None and results_file.is_dir():
+        raise ConfigError(f"--results: found the folder {results_file}, expected a file name")
     with (
         _interruptible(),
         open_manifest(manifest, format=manifest_format, stdin=sys.stdin.buffer) as opened,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.errors import UsageError
 from exporter.model import Direction, Redaction
+from exporter.partition import partition_schema
 from exporter.results import results_schema
 from exporter.settings import Settings
 from exporter.yamldoc import nearest, show
@@ -115,5 +116,6 @@ def _words(kind: type[Direction | Redaction], description: str) -> dict[str, Any
 _SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "config": _config_schema,
     "manifest": _manifest_schema,
+    "partition": partition_schema,
     "results": results_schema,
 }

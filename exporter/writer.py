@@ -17,7 +17,7 @@ from exporter.errors import ErrorKind, FetchError
 from exporter.sinks.base import AlreadyExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Collection
 
     from exporter.model import AudioFormat
     from exporter.sinks.base import Sink
@@ -33,11 +33,13 @@ class Written:
         size: bytes.
         sha256: hexadecimal digest.
         audio: what the WAV header says.
+        is_new: False when the content was one of those that need no file of their own.
     """
 
     size: int
     sha256: str
     audio: AudioFormat
+    is_new: bool = True
 
 
 class Writer:
@@ -52,8 +54,15 @@ class Writer:
         self._sink = sink
         self._max_bytes = max_bytes
 
-    async def write(self, chunks: AsyncGenerator[bytes], path: str) -> Written:
+    async def write(
+        self, chunks: AsyncGenerator[bytes], path: str, *, known: Collection[str] = ()
+    ) -> Written:
         """Write one recording; its path exists afterwards only if it is whole and verified.
+
+        Args:
+            chunks: the body.
+            path: where to write it.
+            known: digests of content that need not be written again.
 
         Raises:
             FetchError: the body is no whole WAV file, or another file has that path.
@@ -63,12 +72,16 @@ class Writer:
         async with aclosing(chunks):
             head = await _gather(chunks, inspector)
             if len(head) < GATHER_BYTES:
-                return await self._write_small(head, inspector, path)
-            return await self._write_large(head, chunks, inspector, path)
+                return await self._write_small(head, inspector, path, known)
+            return await self._write_large(head, chunks, inspector, path, known)
 
-    async def _write_small(self, body: bytes, inspector: WavInspector, path: str) -> Written:
+    async def _write_small(
+        self, body: bytes, inspector: WavInspector, path: str, known: Collection[str]
+    ) -> Written:
         audio = inspector.finish()
         digest = hashlib.sha256(body).hexdigest()
+        if digest in known:
+            return Written(len(body), digest, audio, is_new=False)
         try:
             await self._sink.put(path, body)
         except AlreadyExistsError as error:
@@ -76,7 +89,12 @@ class Writer:
         return Written(len(body), digest, audio)
 
     async def _write_large(
-        self, head: bytes, chunks: AsyncGenerator[bytes], inspector: WavInspector, path: str
+        self,
+        head: bytes,
+        chunks: AsyncGenerator[bytes],
+        inspector: WavInspector,
+        path: str,
+        known: Collection[str],
     ) -> Written:
         upload = await self._sink.begin(path)
         try:
@@ -87,6 +105,8 @@ class Writer:
                 size += len(piece)
                 piece = await _gather(chunks, inspector)
             audio = inspector.finish()
+            if upload.sha256 in known:
+                return Written(size, upload.sha256, audio, is_new=False)
             try:
                 await upload.commit()
             except AlreadyExistsError as error:

@@ -175,5 +175,6 @@ def exporter(tmp_path: Path) -> Command:
             "PYTHONWARNINGS": "error",
             "EXPORTER_OUTPUT__URL": str(tmp_path / "archive"),
             "EXPORTER_RETRY__MAX_DELAY": "0.05",
+            "EXPORTER_LIMITS__MIN_FREE_BYTES": "0",  # small disks run tests too
         },
     )

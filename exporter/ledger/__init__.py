@@ -4,8 +4,8 @@ A run is planned into the ledger before anything is fetched. A planned recording
 counts as cancelled, so the numbers of a run add up whenever it ends, even by a loss of power.
 """
 
-from exporter.ledger.rows import Looked, Planned, Totals
+from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.ledger.store import Ledger
 from exporter.ledger.thread import LedgerThread
 
-__all__ = ["Ledger", "LedgerThread", "Looked", "Planned", "Totals"]
+__all__ = ["Ledger", "LedgerThread", "LeftRun", "Looked", "Partition", "Planned", "Totals"]

@@ -11,6 +11,7 @@ from exporter.model import (
     Archived,
     AudioFormat,
     Direction,
+    Drift,
     ErrorInfo,
     Outcome,
     Recording,
@@ -44,14 +45,52 @@ class Planned:
 
     Attributes:
         seq: the ledger's number for it, in the manifest's order.
-        decision: as `plan` decided (`new`, `vanished`, `changed`).
-        archived: what was archived once; for `vanished` and `changed`.
+        decision: as `plan` decided (`new`, `vanished`, `changed`, `refresh`).
+        archived: what is on record; None for `new`.
     """
 
     seq: int
     recording: Recording
     decision: str
     archived: Archived | None
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Account, project and date inside the archive.
+
+    Attributes:
+        date: `YYYY-MM-DD`, or `undated`.
+        folder: relative to the archive.
+    """
+
+    account_id: str
+    project_id: str
+    date: str
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftRun:
+    """A run whose results are not in the archive yet.
+
+    Attributes:
+        run_id: its id.
+        info: what its results say of the run itself, as it was entered (JSON).
+        started_at: when it began.
+        seen_at: the last thing that it recorded.
+        status: how it ended; None for a run that was killed.
+        exit_code: likewise.
+        finished_at: likewise.
+    """
+
+    run_id: str
+    info: str
+    started_at: datetime
+    seen_at: datetime
+    status: str | None
+    exit_code: int | None
+    finished_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,53 +123,73 @@ class Totals:
 JOINS: Final = (
     "JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
     " LEFT JOIN recordings r ON r.conversation = o.conversation AND r.variant = o.variant"
+    " AND r.version = o.version"
 )
 RECORDING_COLUMNS: Final = "p.account_id, p.project_id, c.conversation_id, o.variant, c.started_at"
 ARCHIVED_COLUMNS: Final = (
-    "r.path, r.bytes, r.sha256, r.codec, r.sample_rate, r.channels, r.bits_per_sample,"
+    "r.version, r.path, r.bytes, r.sha256, r.codec, r.sample_rate, r.channels, r.bits_per_sample,"
     " r.duration_seconds, r.fetched_at, r.correlation_id"
 )
+HELD_COLUMNS: Final = (
+    f"p.account_id, p.project_id, c.conversation_id, r.variant, c.started_at, {ARCHIVED_COLUMNS}"
+)
+_RECORDING_WIDTH: Final = 5
+
+
+# There are six, and a million recordings ask.
+_VARIANT_NAMES: Final = {
+    (direction, redaction): f"{direction}.{redaction}"
+    for direction in Direction
+    for redaction in Redaction
+}
+_VARIANTS: Final = {name: variant for variant, name in _VARIANT_NAMES.items()}
 
 
 def variant_name(recording: Recording) -> str:
     """Direction and redaction in one word, such as `combined.redacted`."""
-    return f"{recording.direction}.{recording.redaction}"
+    return _VARIANT_NAMES[recording.direction, recording.redaction]
 
 
 def timestamp(moment: datetime) -> str:
     """UTC, ISO 8601."""
-    return moment.astimezone(UTC).isoformat()
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
 
 
 def to_recording(row: Sequence[Any]) -> Recording:
     """From `RECORDING_COLUMNS`."""
     account_id, project_id, conversation_id, variant, started_at = row
-    direction, redaction = variant.split(".")
+    direction, redaction = _VARIANTS[variant]
     return Recording(
         account_id,
         project_id,
         conversation_id,
-        Direction(direction),
-        Redaction(redaction),
+        direction,
+        redaction,
         datetime.fromisoformat(started_at) if started_at else None,
     )
 
 
 def to_archived(row: Sequence[Any]) -> Archived:
     """From `ARCHIVED_COLUMNS`."""
-    path, size, sha256, *audio, fetched_at, correlation_id = row
+    version, path, size, sha256, *audio, fetched_at, correlation_id = row
     return Archived(
         path,
         size,
         sha256.hex(),
         AudioFormat(*audio),
-        datetime.fromisoformat(fetched_at),
+        datetime.fromisoformat(fetched_at) if fetched_at else None,
         correlation_id,
+        version,
     )
 
 
+def split_held(row: Sequence[Any]) -> tuple[Recording, Archived]:
+    """From `HELD_COLUMNS`."""
+    return to_recording(row[:_RECORDING_WIDTH]), to_archived(row[_RECORDING_WIDTH:])
+
+
 def from_archived(archived: Archived) -> tuple[object, ...]:
-    """As the columns of `recordings`, the key apart."""
+    """As the columns of `recordings`, the key and the partition apart."""
     audio = archived.audio
     return (
         archived.path,
@@ -141,33 +200,46 @@ def from_archived(archived: Archived) -> tuple[object, ...]:
         audio.channels,
         audio.bits_per_sample,
         audio.duration_seconds,
-        timestamp(archived.fetched_at),
+        timestamp(archived.fetched_at) if archived.fetched_at else None,
         archived.correlation_id,
     )
 
 
+OUTCOME_COLUMNS: Final = (
+    "status, version, attempts, error_kind, error_message, http_status, error_code,"
+    " correlation_id, drift_sha256, drift_path"
+)
+OUTCOME_WIDTH: Final = 10
+
+
 def from_outcome(outcome: Outcome | None) -> tuple[object, ...]:
-    """Status, attempts and error as columns."""
+    """As `OUTCOME_COLUMNS`."""
     if outcome is None:
-        return (None, 0, None, None, None, None, None)
-    error = outcome.error
-    if error is None:
-        return (outcome.status, outcome.attempts, None, None, None, None, None)
+        return (None, None, 0, *[None] * 7)
+    error, drift = outcome.error, outcome.drift
     return (
         outcome.status,
+        outcome.archived.version if outcome.archived else None,
         outcome.attempts,
-        error.kind,
-        error.message,
-        error.http_status,
-        error.code,
-        error.correlation_id,
+        error.kind if error else None,
+        error.message if error else None,
+        error.http_status if error else None,
+        error.code if error else None,
+        error.correlation_id if error else None,
+        bytes.fromhex(drift.sha256) if drift else None,
+        drift.path if drift else None,
     )
 
 
 def to_outcome(row: Sequence[Any], archived: Sequence[Any]) -> Outcome:
-    """From status, attempts, error columns, and the archived columns of the same recording."""
-    status, attempts, kind, message, http_status, code, correlation_id = row
+    """From `OUTCOME_COLUMNS`, and the archived columns of the same recording."""
+    status, _, attempts, kind, message, http_status, code, correlation_id, *drift = row
     status = Status(status) if status else Status.CANCELLED
     held = status in {Status.EXPORTED, Status.SKIPPED} and archived[0] is not None
-    error = ErrorInfo(ErrorKind(kind), message, http_status, code, correlation_id) if kind else None
-    return Outcome(status, to_archived(archived) if held else None, error, attempts)
+    return Outcome(
+        status,
+        to_archived(archived) if held else None,
+        ErrorInfo(ErrorKind(kind), message, http_status, code, correlation_id) if kind else None,
+        attempts,
+        Drift(drift[0].hex(), drift[1]) if drift[0] else None,
+    )

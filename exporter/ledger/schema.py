@@ -1,13 +1,22 @@
-"""The ledger's tables."""
+"""The ledger's tables, and the way from every older version of them to this one.
+
+A change of the tables is a new version: append a step to `MIGRATIONS`, change `TABLES` to what a
+new ledger begins with, and let the test migrate a file of the old version.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import TYPE_CHECKING, Final
 
-VERSION: Final = 1
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+VERSION: Final = 2
 APPLICATION_ID: Final = 0x504F4C59  # lets `file` and others tell our database from others
 
-TABLES: Final = """
+_PROJECTS: Final = """
 CREATE TABLE projects (
     id INTEGER PRIMARY KEY,
     account_id TEXT NOT NULL,
@@ -24,9 +33,24 @@ CREATE TABLE conversations (
     started_at TEXT
 ) STRICT;
 CREATE INDEX conversations_by_name ON conversations (folded_project, conversation_id);
+"""
+_PARTITIONS: Final = """
+CREATE TABLE partitions (
+    id INTEGER PRIMARY KEY,
+    folder TEXT NOT NULL UNIQUE,
+    project INTEGER NOT NULL REFERENCES projects,
+    date TEXT NOT NULL,
+    changes INTEGER NOT NULL DEFAULT 0, -- grows with every recording entered
+    written INTEGER NOT NULL DEFAULT 0, -- `changes` as the partition's manifest tells them
+    tag TEXT                           -- of the manifest that this ledger read or wrote last
+) STRICT;
+"""
+_RECORDINGS: Final = """
 CREATE TABLE recordings (              -- what is archived: whole, verified files
     conversation INTEGER NOT NULL REFERENCES conversations,
     variant TEXT NOT NULL,             -- such as combined.redacted
+    version INTEGER NOT NULL,          -- 1; more where the API's recording was seen to change
+    partition INTEGER NOT NULL REFERENCES partitions,
     path TEXT NOT NULL,
     bytes INTEGER NOT NULL,
     sha256 BLOB NOT NULL,
@@ -35,25 +59,34 @@ CREATE TABLE recordings (              -- what is archived: whole, verified file
     channels INTEGER NOT NULL,
     bits_per_sample INTEGER NOT NULL,
     duration_seconds REAL NOT NULL,
-    fetched_at TEXT NOT NULL,
+    fetched_at TEXT,                   -- NULL, as the next: learnt from a partition's manifest
     correlation_id TEXT,
-    PRIMARY KEY (conversation, variant)
+    PRIMARY KEY (conversation, variant, version)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE runs (
+CREATE INDEX recordings_by_partition ON recordings (partition);
+"""
+_RUNS: Final = """
+CREATE TABLE runs (                    -- every run, for ever
     id INTEGER PRIMARY KEY,
     run_id TEXT NOT NULL UNIQUE,
     started_at TEXT NOT NULL,
+    seen_at TEXT NOT NULL,             -- the last thing it recorded
     finished_at TEXT,
-    status TEXT,                       -- NULL while it runs, and for ever if it was killed
+    status TEXT,                       -- NULL while it runs; a killed one gets it from the next
     exit_code INTEGER,
     conversations INTEGER NOT NULL DEFAULT 0,
-    duplicates INTEGER NOT NULL DEFAULT 0
+    duplicates INTEGER NOT NULL DEFAULT 0,
+    info TEXT,                         -- what its results say of the run itself (JSON)
+    summary TEXT,                      -- its numbers (JSON)
+    rendered INTEGER NOT NULL DEFAULT 0 -- 1: its results lie in the archive
 ) STRICT;
-CREATE TABLE outcomes (
+"""
+_OUTCOMES: Final = """
+CREATE TABLE outcomes (                -- the latest run; emptied when the next one begins
     seq INTEGER PRIMARY KEY,           -- grows in the order of the manifest
-    run INTEGER NOT NULL REFERENCES runs,
     conversation INTEGER NOT NULL REFERENCES conversations,
     variant TEXT NOT NULL,
+    version INTEGER,                   -- which recording it is about, where one is archived
     decision TEXT NOT NULL,
     status TEXT,                       -- NULL: planned and not done
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -62,6 +95,54 @@ CREATE TABLE outcomes (
     http_status INTEGER,
     error_code TEXT,
     correlation_id TEXT,
-    UNIQUE (run, conversation, variant)
+    drift_sha256 BLOB,                 -- what was archived before, where the content differs
+    drift_path TEXT,                   -- where that lies now; NULL: nowhere
+    UNIQUE (conversation, variant)
 ) STRICT;
 """
+TABLES: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES
+
+
+def execute_all(db: sqlite3.Connection, script: str) -> None:
+    """Several statements within the transaction that is open; `executescript` would end it."""
+    for statement in re.sub(r"--.*", "", script).split(";"):
+        db.execute(statement)
+
+
+def _to_version_2(db: sqlite3.Connection) -> None:
+    """Partitions and versions of recordings; outcomes of the latest run only."""
+    db.create_function("folder_of", 1, lambda path: path.rsplit("/", 2)[0], deterministic=True)
+    db.create_function(
+        "date_of",
+        1,
+        lambda folder: folder.rsplit("/", 1)[-1].removeprefix("date="),
+        deterministic=True,
+    )
+    db.execute("ALTER TABLE recordings RENAME TO old_recordings")
+    db.execute("ALTER TABLE runs RENAME TO old_runs")
+    execute_all(db, _PARTITIONS + _RECORDINGS + _RUNS)
+    # All need a manifest, so all count as changed.
+    db.execute(
+        "INSERT INTO partitions (folder, project, date, changes)"
+        " SELECT folder_of(r.path) AS folder, c.project, date_of(folder_of(r.path)), 1"
+        " FROM old_recordings r JOIN conversations c ON c.id = r.conversation GROUP BY folder"
+    )
+    db.execute(
+        "INSERT INTO recordings SELECT conversation, variant, 1, p.id, path, bytes, sha256, codec,"
+        " sample_rate, channels, bits_per_sample, duration_seconds, fetched_at, correlation_id"
+        " FROM old_recordings r JOIN partitions p ON p.folder = folder_of(r.path)"
+    )
+    # What a killed run of that version was asked for is not known well enough to tell it.
+    db.execute(
+        "INSERT INTO runs (id, run_id, started_at, seen_at, finished_at, status, exit_code,"
+        " conversations, duplicates, rendered)"
+        " SELECT id, run_id, started_at, coalesce(finished_at, started_at), finished_at,"
+        " coalesce(status, 'interrupted'), exit_code, conversations, duplicates, 1 FROM old_runs"
+    )
+    for table in ("outcomes", "old_recordings", "old_runs"):
+        db.execute(f"DROP TABLE {table}")
+    execute_all(db, _OUTCOMES)
+
+
+MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {2: _to_version_2}
+"""The step that leads to each version from the one before."""

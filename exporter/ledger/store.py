@@ -1,174 +1,67 @@
-"""The database itself: synchronous, for one thread, everything in batches.
+"""How each run goes, on top of what the archive holds: for one thread, everything in batches.
 
 Each batch is one transaction that is on disk when the call returns.
+
+The outcomes of the latest run only are kept row by row: its results are rendered from them. When
+the next run begins they lie in the archive as results, and the rows make room. So a nightly run
+over a million recordings does not add a million rows a night. The runs themselves stay, each with
+its numbers.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from exporter.errors import DestinationError
-from exporter.ledger import rows, schema
-from exporter.ledger.rows import Looked, Planned, Totals
-from exporter.model import Archived, Outcome, Recording, Status
+from exporter.errors import ArchiveBusyError
+from exporter.ledger import rows
+from exporter.ledger.knowledge import Knowledge
+from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
+from exporter.model import Outcome, Recording, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
+
+_OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
+_OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger:
-    """The database, for one thread.
+class Ledger(Knowledge):
+    """The whole ledger."""
 
-    Raises:
-        DestinationError: the file cannot be opened, is no ledger, or is a newer version's.
-    """
-
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
-        """Open or create; without a path, a temporary one that goes with its last use."""
-        self._path = path
-        try:
-            self._db = _connect(path, read_only=read_only)
-            self._prepare(read_only=read_only)
-        except sqlite3.Error as error:
-            raise DestinationError(
-                f"cannot open the ledger {path}: {error}",
-                hint="Check the disk and the file; SQLite needs a local file system"
-                " (--state-dir puts the ledger elsewhere).",
-            ) from None
-        self._run = 0
-
-    def _prepare(self, *, read_only: bool) -> None:
-        db = self._db
-        db.execute("PRAGMA busy_timeout = 10000")
-        if not read_only:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA cache_size = -16000")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        if version > schema.VERSION:
-            raise DestinationError(
-                f"the ledger {self._path} was written by a newer exporter (schema {version})",
-                hint="Upgrade exporter, or use another archive.",
-            )
-        if version == 0:
-            if application or db.execute("SELECT 1 FROM sqlite_schema").fetchone():
-                raise DestinationError(f"{self._path} is a database, but not a ledger of exporter")
-            with self._transaction():
-                for statement in schema.TABLES.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-                db.execute(f"PRAGMA user_version = {schema.VERSION}")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db)
+    _run = 0  # the run that the methods below speak of
 
     # A run begins and is planned.
 
-    def begin_run(self, run_id: str, started_at: datetime) -> None:
-        """Open a run; the methods below speak of it."""
-        cursor = self._db.execute(
-            "INSERT INTO runs (run_id, started_at) VALUES (?, ?)",
-            (run_id, rows.timestamp(started_at)),
-        )
-        self._run = cursor.lastrowid or 0
+    def begin_run(self, run_id: str, started_at: datetime, info: str | None = None) -> None:
+        """Open a run; the rows of the last one, whose results are in the archive, make room.
 
-    def look_up(self, recordings: Sequence[Recording]) -> list[Looked]:
-        """What is known of each; conversations not seen before are entered."""
+        Args:
+            run_id: its id.
+            started_at: now.
+            info: what its results say of the run itself (JSON), should it be killed.
+        """
+        now = rows.timestamp(started_at)
         with self._transaction():
-            return [self._look_up_one(recording) for recording in recordings]
+            self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
+            cursor = self._db.execute(
+                "INSERT INTO runs (run_id, started_at, seen_at, info) VALUES (?, ?, ?, ?)",
+                (run_id, now, now, info),
+            )
+            self._run = cursor.lastrowid or 0
 
-    def _look_up_one(self, recording: Recording) -> Looked:
-        conversation, collides, known_start = self._conversation(recording)
-        if recording.started_at is None and known_start is not None:
-            recording = replace(recording, started_at=datetime.fromisoformat(known_start))
-        return Looked(recording, conversation, self._archived(conversation, recording), collides)
+    def _check_latest(self) -> None:
+        """The rows of outcomes belong to the latest run: is that this one?
 
-    def _archived(self, conversation: int, recording: Recording) -> Archived | None:
-        row = self._db.execute(
-            f"SELECT {rows.ARCHIVED_COLUMNS} FROM recordings r"  # noqa: S608 (a constant)
-            " WHERE conversation = ? AND variant = ?",
-            (conversation, rows.variant_name(recording)),
-        ).fetchone()
-        return rows.to_archived(row) if row else None
-
-    def _conversation(self, recording: Recording) -> tuple[int, bool, str | None]:
-        project, folded = self._project(recording.account_id, recording.project_id)
-        started_at = rows.timestamp(recording.started_at) if recording.started_at else None
-        taken = False
-        for number, its_project, name, collides, its_start in self._db.execute(
-            "SELECT id, project, conversation_id, collides, started_at FROM conversations"
-            " WHERE folded_project = ? AND conversation_id = ?",
-            (folded, recording.conversation_id),
-        ).fetchall():
-            if its_project == project and name == recording.conversation_id:
-                if started_at is not None and its_start != started_at:
-                    self._db.execute(
-                        "UPDATE conversations SET started_at = ? WHERE id = ?", (started_at, number)
-                    )
-                return number, bool(collides), started_at or its_start
-            taken = taken or not collides
-        cursor = self._db.execute(
-            "INSERT INTO conversations"
-            " (project, folded_project, conversation_id, collides, started_at)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (project, folded, recording.conversation_id, taken, started_at),
-        )
-        return cursor.lastrowid or 0, taken, started_at
-
-    def _project(self, account_id: str, project_id: str) -> tuple[int, int]:
-        row = self._db.execute(
-            "SELECT id, folded FROM projects WHERE account_id = ? AND project_id = ?",
-            (account_id, project_id),
-        ).fetchone()
-        if row:
-            return row[0], row[1]
-        twin = self._db.execute(
-            "SELECT folded FROM projects WHERE lower(account_id) = ? AND lower(project_id) = ?",
-            (account_id.lower(), project_id.lower()),
-        ).fetchone()
-        cursor = self._db.execute(
-            "INSERT INTO projects (account_id, project_id, folded) VALUES (?, ?, 0)",
-            (account_id, project_id),
-        )
-        number = cursor.lastrowid or 0
-        folded: int = twin[0] if twin else number
-        self._db.execute("UPDATE projects SET folded = ? WHERE id = ?", (folded, number))
-        return number, folded
-
-    def look_up_for(self, looked: Sequence[Looked]) -> list[Looked]:
-        """The same with what this ledger knows, for a plan that is kept in another one."""
-        return [self._completed(one) for one in looked]
-
-    def _completed(self, looked: Looked) -> Looked:
-        recording = looked.recording
-        folded = self._db.execute(
-            "SELECT folded FROM projects WHERE lower(account_id) = ? AND lower(project_id) = ?",
-            (recording.account_id.lower(), recording.project_id.lower()),
-        ).fetchone()
-        taken = False
-        for number, *name, collides in self._db.execute(
-            "SELECT c.id, p.account_id, p.project_id, c.conversation_id, c.collides"
-            " FROM conversations c JOIN projects p ON p.id = c.project"
-            " WHERE c.folded_project = ? AND c.conversation_id = ?",
-            (*(folded or (0,)), recording.conversation_id),
-        ).fetchall():
-            if name == [recording.account_id, recording.project_id, recording.conversation_id]:
-                return replace(
-                    looked,
-                    archived=self._archived(number, recording),
-                    collides=looked.collides or bool(collides),
-                )
-            taken = taken or not collides
-        return replace(looked, collides=looked.collides or taken)
+        Raises:
+            ArchiveBusyError: another run took this one for dead, and began.
+        """
+        (latest,) = self._db.execute("SELECT max(id) FROM runs").fetchone()
+        if latest != self._run:
+            raise ArchiveBusyError(
+                "another run took this archive over while this run gave no sign of life",
+                hint="Run again when the other one has ended: what is archived is skipped.",
+            )
 
     def plan(self, decisions: Iterable[tuple[Looked, str, Outcome | None]]) -> int:
         """Enter recordings with their decision, and the outcome of those that need no fetching.
@@ -178,7 +71,6 @@ class Ledger:
         """
         entries = [
             (
-                self._run,
                 looked.conversation,
                 rows.variant_name(looked.recording),
                 decision,
@@ -187,11 +79,11 @@ class Ledger:
             for looked, decision, outcome in decisions
         ]
         with self._transaction():
+            self._check_latest()
             before = self._db.total_changes
             self._db.executemany(
-                "INSERT OR IGNORE INTO outcomes (run, conversation, variant, decision, status,"
-                " attempts, error_kind, error_message, http_status, error_code, correlation_id)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO outcomes (conversation, variant, decision,"  # noqa: S608 (constants)
+                f" {rows.OUTCOME_COLUMNS}) VALUES (?, ?, ?, {_OUTCOME_MARKS})",
                 entries,
             )
             return len(entries) - (self._db.total_changes - before)
@@ -200,8 +92,7 @@ class Ledger:
         """Note how many recordings were named twice, and count the conversations."""
         self._db.execute(
             "UPDATE runs SET duplicates = ?, conversations ="
-            " (SELECT count(DISTINCT conversation) FROM outcomes WHERE run = runs.id)"
-            " WHERE id = ?",
+            " (SELECT count(DISTINCT conversation) FROM outcomes) WHERE id = ?",
             (duplicates, self._run),
         )
 
@@ -209,9 +100,8 @@ class Ledger:
         """(account, project) of everything that the run was asked for."""
         return self._db.execute(
             "SELECT account_id, project_id FROM projects WHERE id IN"
-            " (SELECT c.project FROM outcomes o JOIN conversations c ON c.id = o.conversation"
-            "  WHERE o.run = ?) ORDER BY id",
-            (self._run,),
+            " (SELECT c.project FROM outcomes o JOIN conversations c ON c.id = o.conversation)"
+            " ORDER BY id"
         ).fetchall()
 
     # What is planned is fetched.
@@ -220,9 +110,13 @@ class Ledger:
         """The next recordings without an outcome, in the manifest's order."""
         found = self._db.execute(
             f"SELECT o.seq, o.decision, {rows.RECORDING_COLUMNS}, {rows.ARCHIVED_COLUMNS}"  # noqa: S608 (constants)
-            f" FROM outcomes o {rows.JOINS}"
-            " WHERE o.run = ? AND o.status IS NULL AND o.seq > ? ORDER BY o.seq LIMIT ?",
-            (self._run, after, limit),
+            " FROM outcomes o JOIN conversations c ON c.id = o.conversation"
+            " JOIN projects p ON p.id = c.project"
+            " LEFT JOIN recordings r ON r.conversation = o.conversation AND r.variant = o.variant"
+            " AND r.version = (SELECT max(version) FROM recordings l"
+            "  WHERE l.conversation = o.conversation AND l.variant = o.variant)"
+            " WHERE o.status IS NULL AND o.seq > ? ORDER BY o.seq LIMIT ?",
+            (after, limit),
         )
         return [
             Planned(
@@ -234,50 +128,111 @@ class Ledger:
             for row in found
         ]
 
-    def record(self, outcomes: Sequence[tuple[int, Outcome]]) -> None:
+    def record(self, outcomes: Sequence[tuple[int, Outcome]], now: datetime) -> None:
         """Enter outcomes and, for what was exported, what the archive now holds."""
         with self._transaction():
+            self._check_latest()
             self._db.executemany(
-                "UPDATE outcomes SET status = ?, attempts = ?, error_kind = ?, error_message = ?,"
-                " http_status = ?, error_code = ?, correlation_id = ? WHERE seq = ?",
+                f"UPDATE outcomes SET {_OUTCOME_SETTERS} WHERE seq = ?",  # noqa: S608 (constants)
                 [(*rows.from_outcome(outcome), seq) for seq, outcome in outcomes],
             )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO recordings SELECT conversation, variant,"
-                " ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM outcomes WHERE seq = ?",
-                [
-                    (*rows.from_archived(outcome.archived), seq)
-                    for seq, outcome in outcomes
-                    if outcome.status is Status.EXPORTED and outcome.archived
-                ],
+            for seq, outcome in outcomes:
+                if outcome.status is Status.EXPORTED and outcome.archived:
+                    self._record_archived(seq, outcome)
+            self._db.execute(
+                "UPDATE runs SET seen_at = ? WHERE id = ?", (rows.timestamp(now), self._run)
             )
+
+    def _record_archived(self, seq: int, outcome: Outcome) -> None:
+        archived = outcome.archived
+        if archived is None:
+            return
+        conversation, variant, account_id, project_id = self._db.execute(
+            "SELECT o.conversation, o.variant, p.account_id, p.project_id FROM outcomes o"
+            " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
+            " WHERE o.seq = ?",
+            (seq,),
+        ).fetchone()
+        folder = archived.path.rsplit("/", 2)[0]
+        date = folder.rsplit("/", 1)[-1].removeprefix("date=")
+        number = self._partition(Partition(account_id, project_id, date, folder))
+        self._insert(conversation, variant, archived.version, number, archived)
+        self._db.execute("UPDATE partitions SET changes = changes + 1 WHERE id = ?", (number,))
 
     # A run ends and is told.
 
     def end_run(self, status: str, exit_code: int, finished_at: datetime) -> None:
         """Close the run: what is still planned is cancelled."""
         with self._transaction():
+            self._check_latest()
             self._db.execute(
-                "UPDATE outcomes SET status = ? WHERE run = ? AND status IS NULL",
-                (Status.CANCELLED, self._run),
+                "UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,)
             )
             self._db.execute(
                 "UPDATE runs SET status = ?, exit_code = ?, finished_at = ? WHERE id = ?",
                 (status, exit_code, rows.timestamp(finished_at), self._run),
             )
 
+    def results_rendered(self, summary: str) -> None:
+        """The run's results lie in the archive."""
+        self._db.execute(
+            "UPDATE runs SET rendered = 1, summary = ? WHERE id = ?", (summary, self._run)
+        )
+
+    def left_run(self) -> LeftRun | None:
+        """The latest run, if its results are not in the archive; the methods then speak of it."""
+        row = self._db.execute(
+            "SELECT id, run_id, info, started_at, seen_at, status, exit_code, finished_at, rendered"
+            " FROM runs ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        if row is None or row[-1]:
+            return None
+        self._run, run_id, info, started_at, seen_at, status, exit_code, finished_at, _ = row
+        return LeftRun(
+            run_id,
+            info,
+            datetime.fromisoformat(started_at),
+            datetime.fromisoformat(seen_at),
+            status,
+            exit_code,
+            datetime.fromisoformat(finished_at) if finished_at else None,
+        )
+
+    def knows_run(self, run_id: str) -> bool:
+        """Whether a run was entered here."""
+        row = self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        return row is not None
+
+    def knows_any_run(self) -> bool:
+        """Whether any run was entered here."""
+        return self._db.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is not None
+
+    def perhaps_under_way(self, ahead: int) -> list[Recording]:
+        """Recordings that the run may have been fetching when it was killed.
+
+        Args:
+            ahead: how far beyond the last recorded one it can have begun.
+        """
+        found = self._db.execute(
+            f"SELECT {rows.RECORDING_COLUMNS} FROM outcomes o"  # noqa: S608 (constants)
+            " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
+            " WHERE o.status IS NULL AND o.seq <= ? + coalesce("
+            "(SELECT seq FROM outcomes WHERE attempts > 0 ORDER BY seq DESC LIMIT 1),"
+            " (SELECT min(seq) FROM outcomes WHERE status IS NULL), 0) ORDER BY o.seq LIMIT ?",
+            (ahead, 2 * ahead),
+        )
+        return [rows.to_recording(row) for row in found]
+
     def totals(self) -> Totals:
         """The run in numbers, from its rows."""
-        run = (self._run,)
         conversations, duplicates = self._db.execute(
-            "SELECT conversations, duplicates FROM runs WHERE id = ?", run
+            "SELECT conversations, duplicates FROM runs WHERE id = ?", (self._run,)
         ).fetchone()
         by_status = dict.fromkeys(Status, 0)
         requests = retries = planned = 0
         for status, count, sent, repeated in self._db.execute(
             "SELECT status, count(*), sum(attempts), sum(max(attempts - 1, 0))"
-            " FROM outcomes WHERE run = ? GROUP BY status",
-            run,
+            " FROM outcomes GROUP BY status"
         ):
             if status is None:
                 planned = count
@@ -288,14 +243,12 @@ class Ledger:
         by_status[Status.CANCELLED] += planned
         size, seconds = self._db.execute(
             "SELECT coalesce(sum(r.bytes), 0), coalesce(sum(r.duration_seconds), 0.0)"
-            " FROM outcomes o JOIN recordings r USING (conversation, variant)"
-            " WHERE o.run = ? AND o.status = 'exported'",
-            run,
+            " FROM outcomes o JOIN recordings r USING (conversation, variant, version)"
+            " WHERE o.status = 'exported'"
         ).fetchone()
         errors = self._db.execute(
             "SELECT coalesce(error_code, error_kind) AS name, count(*) FROM outcomes"
-            " WHERE run = ? AND name IS NOT NULL GROUP BY name ORDER BY name",
-            run,
+            " WHERE name IS NOT NULL GROUP BY name ORDER BY name"
         )
         return Totals(
             conversations,
@@ -311,44 +264,14 @@ class Ledger:
 
     def results(self, after: int, limit: int) -> list[tuple[int, Recording, Outcome]]:
         """A page of the run's recordings with their outcomes, in the manifest's order."""
+        names = ", ".join(f"o.{name}" for name in rows.OUTCOME_COLUMNS.split(", "))
         found = self._db.execute(
-            "SELECT o.seq, o.status, o.attempts, o.error_kind, o.error_message, o.http_status,"  # noqa: S608 (constants)
-            f" o.error_code, o.correlation_id, {rows.RECORDING_COLUMNS}, {rows.ARCHIVED_COLUMNS}"
-            f" FROM outcomes o {rows.JOINS} WHERE o.run = ? AND o.seq > ? ORDER BY o.seq LIMIT ?",
-            (self._run, after, limit),
+            f"SELECT o.seq, {rows.RECORDING_COLUMNS}, {names}, {rows.ARCHIVED_COLUMNS}"  # noqa: S608 (constants)
+            f" FROM outcomes o {rows.JOINS} WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
+            (after, limit),
         )
+        last = 6 + rows.OUTCOME_WIDTH
         return [
-            (row[0], rows.to_recording(row[8:13]), rows.to_outcome(row[1:8], row[13:]))
+            (row[0], rows.to_recording(row[1:6]), rows.to_outcome(row[6:last], row[last:]))
             for row in found
         ]
-
-
-def _connect(path: Path | None, *, read_only: bool) -> sqlite3.Connection:
-    if not read_only:
-        return sqlite3.connect(path or "", isolation_level=None, check_same_thread=False)
-    uri = f"{path.absolute().as_uri()}?mode=ro" if path else ""
-    try:
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA user_version").fetchone()
-    except sqlite3.OperationalError:
-        # On a read-only file system there is no place for the files that readers share.
-        db = sqlite3.connect(
-            f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False
-        )
-    return db
-
-
-class _Transaction:
-    """`BEGIN IMMEDIATE` … `COMMIT`, or `ROLLBACK` on any error."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        if exc_type is None:
-            self._db.execute("COMMIT")
-        elif self._db.in_transaction:  # a full disk may have rolled back already
-            self._db.execute("ROLLBACK")

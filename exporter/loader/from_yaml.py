@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from exporter.yamldoc import Document, TextSource
     from exporter.yamldoc.events import Anchored
 
-_TOP_KEYS = ("version", "defaults", "config", "conversations", "discover")
+_TOP_KEYS = ("version", "defaults", "config", "conversations")
+_NOT_YET = "discover"  # belongs to version 1 of the manifest, and is refused in words of its own
 _VERSION = "1"
 _MAX_WORDS = 100  # of a list; more than enough to name three directions
 _EXAMPLE = (
@@ -133,7 +134,7 @@ class YamlManifest:
             raise self._unexpected(event, f"found {_describe(event)}, expected a key")
         reader.check_scalar(event)
         key: str = event.value
-        if key not in _TOP_KEYS:
+        if key not in _TOP_KEYS and key != _NOT_YET:
             raise reader.problem(event, unknown_key(key, _TOP_KEYS))
         if key in self._seen:
             raise self._twice(event, key, self._seen[key])
@@ -142,7 +143,7 @@ class YamlManifest:
 
     def _read_top_value(self, key: str) -> None:
         reader = self._reader
-        if key == "discover":
+        if key == _NOT_YET:
             raise self._discover_refused()
         event = reader.next_event()
         if key == "version":
@@ -212,7 +213,7 @@ class YamlManifest:
     def _read_tail(self) -> None:
         reader = self._reader
         while (key := self._top_key()) is not None:
-            if key == "discover":
+            if key == _NOT_YET:
                 raise self._discover_refused()
             raise reader.problem(
                 self._seen[key],
@@ -225,7 +226,7 @@ class YamlManifest:
     def _discover_refused(self) -> UsageError:
         """The one place that says what this version cannot do yet."""
         return self._reader.problem(
-            self._seen["discover"],
+            self._seen[_NOT_YET],
             "found 'discover', which this version of the program does not support;"
             " expected the conversations to be listed under 'conversations'",
         )

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from exporter import yamldoc
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
@@ -210,6 +209,7 @@ class _EnvironmentLayer(_Layer):
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._names: dict[tuple[str, ...], str] = {}
         for name in environ:
+            _refuse_single_underscores(name)
             keys = _keys_of(name)
             if keys and keys[0] not in Settings.model_fields:
                 raise ConfigError(
@@ -227,6 +227,25 @@ class _EnvironmentLayer(_Layer):
             name for keys, name in self._names.items() if keys[: len(place)] == place[: len(keys)]
         )
         return ConfigError(f"environment variable {name}: {message}", hint=hint)
+
+
+def _refuse_single_underscores(name: str) -> None:
+    """Everybody's typo, which would be ignored silently: EXPORTER_OUTPUT_URL, EXPORTER_URL."""
+    if not name.upper().startswith(ENV_PREFIX):
+        return
+    rest = name[len(ENV_PREFIX) :].lower()
+    for section, key in _LEAVES:
+        if rest in {key, f"{section}_{key}"}:
+            meant = f"{ENV_PREFIX}{section}{ENV_DELIMITER}{key}".upper()
+            raise ConfigError(f"environment variable {name} is no setting; did you mean {meant}?")
+
+
+_LEAVES = [
+    (section, key)
+    for section, field in Settings.model_fields.items()
+    if isinstance(field.default, BaseModel)
+    for key in type(field.default).model_fields
+]
 
 
 def _keys_of(name: str) -> tuple[str, ...] | None:

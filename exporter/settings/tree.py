@@ -23,6 +23,7 @@ from exporter.settings.values import (
     Folder,
     RuleError,
     Size,
+    SizeOrZero,
     Switch,
     TimeZoneName,
     VariableName,
@@ -161,6 +162,9 @@ class OutputSettings(Section):
     """Permissions of folders, as octal digits in quotes."""
     file_mode: FileMode = 0o600
     """Permissions of files, as octal digits in quotes."""
+    state_dir: FileName | None = None
+    """Where the ledger lies instead of in the archive, in a folder of its own for each archive;
+    for archives on network file systems, which SQLite cannot use safely."""
 
 
 class ExportSettings(Section):
@@ -186,6 +190,10 @@ class ExportSettings(Section):
     """`redacted`, `raw`, or both."""
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
+    recheck: Switch = False
+    """Hash what is archived again before it is skipped, instead of comparing sizes only."""
+    refresh: Switch = False
+    """Fetch again what is archived; other content is kept beside the old, under a new name."""
 
 
 class LimitSettings(Section):
@@ -195,10 +203,14 @@ class LimitSettings(Section):
     """Recordings fetched at a time."""
     requests_per_second: Amount | None = None
     """At most so many requests in any one second; as many as the server takes when null."""
-    adaptive: bool = True
+    adaptive: Switch = True
     """Learn from refusals, failures and latency how much the server takes, and stay below it."""
     max_recording_bytes: Size = 2 * 1024**3
     """A longer body is refused."""
+    min_free_bytes: SizeOrZero = 1024**3
+    """A run does not start, and stops, when less than this is free where the archive lies."""
+    wait: Duration = timedelta()
+    """How long to wait for another run that holds the archive."""
     max_failures: Count | None = None
     """The run stops when so many recordings have failed; never when null."""
     deadline: Duration | None = None

@@ -117,6 +117,11 @@ def _size(value: object) -> int:
     raise ExpectedError("a size of at least one byte, such as 500000, 10MiB or 2GB")
 
 
+def _size_or_zero(value: object) -> int:
+    is_zero = value == 0 and not isinstance(value, bool)
+    return 0 if is_zero or (isinstance(value, str) and value.strip() == "0") else _size(value)
+
+
 def _octal(value: object) -> int:
     if isinstance(value, str) and _MODE.fullmatch(value.strip()):
         return int(value, 8)
@@ -262,6 +267,24 @@ Size = Annotated[
     ),
 ]
 """Bytes, or `10MiB`, `2GB`."""
+
+SizeOrZero = Annotated[
+    int,
+    BeforeValidator(_size_or_zero),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {
+                    "type": "string",
+                    "pattern": "^[0-9]{1,15}(?:\\.[0-9]{1,9})? ?[KkMmGgTt]?i?[Bb]?$",
+                },
+            ],
+            "examples": [0, 500000, "10MiB", "2GB"],
+        },
+    ),
+]
+"""The same, or 0."""
 
 _MODE_SCHEMA = WithJsonSchema({"type": "string", "pattern": "^0?[0-7]{3}$"})
 _as_octal = PlainSerializer(lambda mode: f"{mode:04o}", return_type=str, when_used="json")

@@ -1,15 +1,22 @@
 """What every sink promises.
 
 A path is relative to the archive, with `/` between its parts. A file appears under its path whole
-and all at once, or not at all; a recording's path is never overwritten.
+and all at once, or not at all; a recording's path is never overwritten. One contract test suite
+holds every sink to this.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+    from datetime import datetime
+
+HOLDER_PATH: Final = "_exporter/holder.json"  # who holds the archive
+STALE_AFTER: Final = 120.0  # seconds without a sign of life after which a holder counts as dead
+BEAT_EVERY: Final = 15.0  # seconds between two signs of life
 
 
 class AlreadyExistsError(Exception):
@@ -22,6 +29,79 @@ class AlreadyExistsError(Exception):
     def __init__(self, path: str, sha256: str) -> None:
         super().__init__(f"{path} exists already")
         self.sha256 = sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A run that holds an archive.
+
+    Attributes:
+        run_id: of the run.
+        host: name of its machine.
+        pid: its process there.
+        since: when it took hold.
+    """
+
+    run_id: str
+    host: str
+    pid: int
+    since: datetime
+
+
+class HeldError(Exception):
+    """Another run holds the archive.
+
+    Attributes:
+        holder: who, as far as can be told.
+        idle_seconds: since its last sign of life, None when not known.
+    """
+
+    def __init__(self, holder: Holder | None, idle_seconds: float | None) -> None:
+        super().__init__("held by another run")
+        self.holder = holder
+        self.idle_seconds = idle_seconds
+
+
+class LostHoldError(Exception):
+    """Another run took the archive over, because this one seemed dead."""
+
+
+class Hold(Protocol):
+    """This run's hold on an archive.
+
+    Attributes:
+        taken_over_from: the dead run that still seemed to hold the archive, None if there was none.
+    """
+
+    @property
+    def taken_over_from(self) -> Holder | None:
+        """The dead run whose hold this one took over; None if the archive was free."""
+
+    async def beat(self) -> None:
+        """Show a sign of life; due every `BEAT_EVERY` seconds.
+
+        Raises:
+            LostHoldError: the hold went to another run.
+            DestinationError: the archive cannot be written.
+        """
+
+    async def release(self) -> None:
+        """Let go. Never raises; harmless when the hold was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of the archive, whatever it is.
+
+    Attributes:
+        path: relative to the archive.
+        size: bytes.
+        modified: when it was last written.
+    """
+
+    path: str
+    size: int
+    modified: datetime
 
 
 class Upload(Protocol):
@@ -64,6 +144,24 @@ class Sink(Protocol):
             DestinationError: it cannot.
         """
 
+    async def free_bytes(self) -> int | None:
+        """How much more fits in, None where there is no such limit.
+
+        Raises:
+            DestinationError: the archive is not there any more.
+        """
+
+    async def hold(self, holder: Holder) -> Hold:
+        """Take hold of the archive, also from a run that died.
+
+        Raises:
+            HeldError: another run holds it.
+            DestinationError: the archive cannot be written.
+        """
+
+    async def holder(self) -> Holder | None:
+        """Who seems to hold the archive; only looks."""
+
     async def put(self, path: str, data: bytes) -> None:
         """A small file in one step: same promises and errors as `begin` … `commit`."""
 
@@ -89,13 +187,27 @@ class Sink(Protocol):
         """
 
     async def sizes(self, paths: Sequence[str]) -> list[int | None]:
-        """Bytes of each file, None where there is none."""
+        """Bytes of each file, None where there is none.
 
-    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> None:
+        Raises:
+            DestinationError: the archive cannot be read.
+        """
+
+    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> str:
         """Write a document whole, in place of the one that may be there; for manifests.
+
+        Returns:
+            The document's new `tag`.
 
         Raises:
             DestinationError: the archive cannot be written.
+        """
+
+    async def tag(self, path: str) -> str | None:
+        """A word that changes whenever the document does; None when there is none.
+
+        Raises:
+            DestinationError: the archive cannot be read.
         """
 
     def read(self, path: str) -> AsyncIterator[bytes]:
@@ -105,3 +217,45 @@ class Sink(Protocol):
             FileNotFoundError: there is none.
             DestinationError: it cannot be read.
         """
+
+    async def feed(self, path: str, into: Callable[[bytes], None]) -> None:
+        """Read a whole file, calling `into` with each piece, in another thread where that helps.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DestinationError: it cannot be read.
+            Exception: whatever `into` raises.
+        """
+
+    async def folders(self, path: str) -> list[str]:
+        """Paths of the folders directly in this one, in order; none where it does not exist.
+
+        Raises:
+            DestinationError: the archive cannot be read.
+        """
+
+    def entries(self, path: str = "") -> AsyncIterator[list[Entry]]:
+        """Every file in a folder and below it, in batches; takes constant memory.
+
+        Raises:
+            DestinationError: the archive cannot be read.
+        """
+
+    async def sweep(self, runs: Collection[str] | None, folders: Iterable[str] | None) -> int:
+        """Remove what dead runs left half written; call only while holding the archive.
+
+        Args:
+            runs: the dead runs; None for all but this sink's own.
+            folders: where to look, not below them; None for the whole archive.
+
+        Returns:
+            How many files were removed.
+
+        Raises:
+            DestinationError: the archive cannot be written.
+        """
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a run has not finished writing."""
+    return name.startswith(".") and name.endswith((".part", ".probe"))

@@ -13,34 +13,28 @@ import errno
 import hashlib
 import io
 import os
+import re
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from aiofiles.threadpool import wrap
 
 from exporter.errors import DestinationError
-from exporter.sinks.base import AlreadyExistsError
+from exporter.sinks.base import HOLDER_PATH, AlreadyExistsError, Entry, Holder
+from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, translated
+from exporter.sinks.folder_hold import FolderHold, read_holder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_READ_SIZE = 1024 * 1024
-_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-_ADVICE = {
-    errno.ENOSPC: "The disk is full: free some space and run again; what is archived stays.",
-    errno.EDQUOT: "The disk quota is used up: free some space and run again.",
-    errno.EROFS: "The file system is read-only: mount it writable, or choose another archive.",
-    errno.EACCES: "Check who owns the archive and its permissions.",
-    errno.EPERM: "Check who owns the archive and its permissions.",
-    errno.ENOENT: "The folder vanished: check that the file system is still mounted.",
-    errno.ENOTDIR: "A file stands where a folder is needed: choose another archive.",
-    errno.EFBIG: "The file size limit of this process or file system is too low.",
-    errno.EIO: "The disk reports errors: check its health before the next run.",
-    errno.EMFILE: "Too many open files: lower the concurrency or raise `ulimit -n`.",
-}
+_READ_SIZE: Final = 1024 * 1024
+_ENTRIES: Final = 1000  # files listed in one thread hop
+_TEMPORARY: Final = re.compile(r"\..*?(\d{8}T\d{6}Z-[0-9a-f]{4})\.(?:part|probe)")
 
 
 class LocalSink:
@@ -50,13 +44,23 @@ class LocalSink:
         root: the archive's folder.
     """
 
-    def __init__(self, root: Path, *, run_id: str, dir_mode: int, file_mode: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        run_id: str,
+        dir_mode: int,
+        file_mode: int,
+        system: FileSystem | None = None,
+    ) -> None:
         self.root = root
         self._run_id = run_id
         self._dir_mode = dir_mode
         self._file_mode = file_mode
-        self._known_folders: set[Path] = set()
+        self._system = system or FileSystem()
+        self._identity: tuple[int, int] | None = None  # of the root's folder, once prepared
         self._unsynced_folders: set[Path] = set()
+        self._synced_ancestors: set[Path] = set()
 
     @property
     def url(self) -> str:
@@ -66,6 +70,22 @@ class LocalSink:
     async def prepare(self) -> None:
         """Create the folder where needed and write a file into it."""
         await _in_thread(self._prepare)
+
+    async def free_bytes(self) -> int:
+        """Of the file system, as far as this user may use them."""
+        return await _in_thread(self._free_bytes)
+
+    async def hold(self, holder: Holder) -> FolderHold:
+        """A lock of the operating system where there is one, and a sign of life for the others."""
+        path = self.root / HOLDER_PATH
+        await _in_thread(self._make_folders, path.parent)
+        hold = FolderHold(path.parent, holder, mode=self._file_mode)
+        await _in_thread(hold.take)
+        return hold
+
+    async def holder(self) -> Holder | None:
+        """What the holder's file says."""
+        return await _in_thread(lambda: read_holder(self.root / HOLDER_PATH))
 
     async def put(self, path: str, data: bytes) -> None:
         """A small file's whole life in one thread hop."""
@@ -80,8 +100,8 @@ class LocalSink:
     async def set_aside(self, path: str) -> str:
         """`x.wav` becomes `x.wav.damaged-<run id>`."""
         aside = f"{path}.damaged-{self._run_id}"
-        with _translated(self.root / path):
-            await _in_thread(os.rename, self.root / path, self.root / aside)
+        with translated(self.root / path):
+            await _in_thread(self._system.rename, self.root / path, self.root / aside)
         return aside
 
     async def make_durable(self, paths: Iterable[str]) -> None:
@@ -91,9 +111,9 @@ class LocalSink:
 
     async def sizes(self, paths: Sequence[str]) -> list[int | None]:
         """One thread hop for all."""
-        return await _in_thread(lambda: [self._size(path) for path in paths])
+        return await _in_thread(self._sizes, paths)
 
-    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> None:
+    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> str:
         """Write beside it, sync, rename over it, sync the folder."""
         final = self.root / path
         file = await _in_thread(self._create, final)
@@ -101,24 +121,38 @@ class LocalSink:
         try:
             stream = wrap(file)
             async for piece in pieces:
-                with _translated(final):
+                with translated(final):
                     await stream.write(piece)
-            with _translated(final):
-                await _in_thread(os.fsync, file.fileno())
+            with translated(final):
+                await _in_thread(self._system.sync, file.fileno())
                 await stream.close()
-                await _in_thread(os.rename, temporary, final)
+                await _in_thread(self._system.rename, temporary, final)
         finally:
-            await _in_thread(_discard, file)
+            await _in_thread(self._discard, file)
         await _in_thread(self._sync_folders, {final.parent})
+        return await self.tag(path) or ""
+
+    async def tag(self, path: str) -> str | None:
+        """Size and time of the last change."""
+
+        def tag() -> str | None:
+            with translated(self.root / path, verb="read"):
+                try:
+                    status = (self.root / path).stat()
+                except FileNotFoundError:
+                    return None
+            return f"{status.st_size:x}-{status.st_mtime_ns:x}"
+
+        return await _in_thread(tag)
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """Pieces of 1 MiB."""
         full = self.root / path
-        with _translated(full, missing_is_fine=True):
+        with translated(full, verb="read", missing_is_fine=True):
             stream = wrap(await _in_thread(io.FileIO, full))
         try:
             while True:
-                with _translated(full):
+                with translated(full, verb="read"):
                     piece = await stream.read(_READ_SIZE)
                 if not piece:
                     return
@@ -126,96 +160,213 @@ class LocalSink:
         finally:
             await stream.close()
 
+    async def feed(self, path: str, into: Callable[[bytes], None]) -> None:
+        """One thread hop for the whole file."""
+        full = self.root / path
+
+        def feed() -> None:
+            with translated(full, verb="read", missing_is_fine=True), io.FileIO(full) as file:
+                while piece := file.read(_READ_SIZE):
+                    into(piece)
+
+        await _in_thread(feed)
+
+    async def folders(self, path: str) -> list[str]:
+        """One listing."""
+
+        def folders() -> list[str]:
+            full = self.root / path
+            with translated(full, verb="read"):
+                try:
+                    with os.scandir(full) as found:
+                        names = sorted(entry.name for entry in found if entry.is_dir())
+                except FileNotFoundError:
+                    return []
+            return [f"{path}/{name}" if path else name for name in names]
+
+        return await _in_thread(folders)
+
+    async def entries(self, path: str = "") -> AsyncIterator[list[Entry]]:
+        """Walks the folder, depth first."""
+        walk = self._stat_all(self.root / path, f"{path}/" if path else "")
+        while batch := await _in_thread(lambda: list(islice(walk, _ENTRIES))):
+            yield batch
+
+    async def sweep(self, runs: Collection[str] | None, folders: Iterable[str] | None) -> int:
+        """Looks at names only: a temporary name says which run it belongs to."""
+        return await _in_thread(self._sweep, runs, folders)
+
     def _prepare(self) -> None:
         probe = self.root / f".{self._run_id}.probe"
-        self._make_folder(self.root)
-        with _translated(self.root):
-            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._file_mode)
+        self._make_folders(self.root)
+        with translated(self.root):
+            descriptor = self._system.create(probe, self._file_mode)
             try:
-                os.write(descriptor, b"probe")
+                self._system.write(descriptor, memoryview(b"probe"))
             finally:
                 os.close(descriptor)
-                probe.unlink()
+                # The run that holds the archive may have swept it away meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    self._system.unlink(probe)
+            status = self.root.stat()
+        self._identity = status.st_dev, status.st_ino
+
+    def _free_bytes(self) -> int:
+        self._check_still_there()
+        with translated(self.root, verb="read"):
+            status = os.statvfs(self.root)
+        return status.f_bavail * status.f_frsize
+
+    def _check_still_there(self) -> None:
+        """A file system that was unmounted leaves an empty folder, or none: not our archive."""
+        if self._identity is None:
+            return
+        with translated(self.root, verb="find"):
+            status = self.root.stat()
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise DestinationError(
+                f"{self.root} is not the folder any more that the run began with",
+                hint="Check that the file system is still mounted, then run again.",
+            )
 
     def _put(self, path: str, data: bytes) -> None:
         final = self.root / path
         file = self._create(final)
         try:
-            with _translated(final):
+            with translated(final):
                 file.write(data)
             self._publish(file, final)
         finally:
-            _discard(file)
+            self._discard(file)
 
     def _create(self, final: Path) -> HashingFile:
-        self._make_folder(final.parent)
         temporary = final.parent / f".{final.name}.{self._run_id}.part"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with _translated(final):
-            return HashingFile(temporary, flags, self._file_mode)
+        try:
+            with translated(final, missing_is_fine=True):
+                return HashingFile(self._system, temporary, self._file_mode)
+        except FileNotFoundError:
+            self._check_still_there()
+            self._make_folders(final.parent)
+        with translated(final):
+            return HashingFile(self._system, temporary, self._file_mode)
 
     def _publish(self, file: HashingFile, final: Path) -> None:
         temporary = Path(file.name)
-        with _translated(final):
-            os.fsync(file.fileno())
+        with translated(final):
+            self._system.sync(file.fileno())
             file.close()
         try:
-            with _translated(final, existing_is_fine=True):
-                _link_or_rename(temporary, final)
+            with translated(final, existing_is_fine=True):
+                self._link_or_rename(temporary, final)
         except FileExistsError:
             raise AlreadyExistsError(str(final), _digest(final)) from None
 
-    def _make_folder(self, folder: Path) -> None:
-        if folder in self._known_folders:
-            return
+    def _link_or_rename(self, temporary: Path, final: Path) -> None:
+        """Give the file its name without ever replacing another file."""
+        try:
+            self._system.link(temporary, final)
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            # Some network and FAT file systems have no hard links. The run's hold on the archive
+            # keeps other exporters away between the look and the rename.
+            if os.path.lexists(final):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
+            self._system.rename(temporary, final)
+        else:
+            self._system.unlink(temporary)
+
+    def _discard(self, file: HashingFile) -> None:
+        with contextlib.suppress(OSError):
+            file.close()
+        with contextlib.suppress(OSError):
+            self._system.unlink(Path(file.name))
+
+    def _make_folders(self, folder: Path) -> None:
         missing = []
         candidate = folder
-        while candidate not in self._known_folders and not candidate.exists():
+        while not candidate.exists():
             missing.append(candidate)
             candidate = candidate.parent
         for new in reversed(missing):
-            with _translated(new), contextlib.suppress(FileExistsError):
-                new.mkdir()
-                new.chmod(self._dir_mode)  # mkdir's mode is cut by the umask
-                self._unsynced_folders.add(new.parent)
-        self._known_folders.add(folder)
+            with translated(new), contextlib.suppress(FileExistsError):
+                self._system.make_folder(new, self._dir_mode)
+            self._unsynced_folders.add(new.parent)
 
     def _sync_folders(self, folders: set[Path]) -> None:
         new, self._unsynced_folders = self._unsynced_folders, set()
-        for folder in folders | new:
-            with _translated(folder):
-                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        # A run that was killed may have left folders of its own unsynced: each folder on the way
+        # down is synced once by every process that relies on it.
+        above = {above for folder in folders for above in self._way_down(folder)}
+        above -= self._synced_ancestors
+        for folder in folders | new | above:
+            with translated(folder):
+                self._system.sync_folder(folder)
+        self._synced_ancestors |= above
+
+    def _way_down(self, folder: Path) -> Iterator[Path]:
+        for parent in folder.parents:
+            yield parent
+            if parent == self.root:
+                return
+
+    def _sizes(self, paths: Sequence[str]) -> list[int | None]:
+        # Once for every archived recording of a run: plain text is four times faster than paths.
+        root = f"{self.root}/"
+        sizes: list[int | None] = []
+        with translated(self.root, verb="read"):
+            for path in paths:
                 try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                    sizes.append(os.stat(root + path).st_size)  # noqa: PTH116
+                except (FileNotFoundError, NotADirectoryError):
+                    sizes.append(None)
+        return sizes
 
-    def _size(self, path: str) -> int | None:
-        try:
-            return (self.root / path).stat().st_size
-        except OSError:
-            return None
+    def _stat_all(self, folder: Path, prefix: str) -> Iterator[Entry]:
+        for path, entry in self._walk(folder, prefix):
+            with translated(self.root / path, verb="read"):
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:  # gone meanwhile, or a link that leads nowhere
+                    continue
+            yield Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
+    def _walk(
+        self, folder: Path, prefix: str, *, deep: bool = True
+    ) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Files, one listing open on each level: a folder's names are never all in memory."""
+        with translated(folder, verb="read"):
+            try:
+                listing = os.scandir(folder)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            with listing:
+                for entry in listing:
+                    path = f"{prefix}{entry.name}"
+                    if not entry.is_dir():
+                        yield path, entry
+                    elif deep:
+                        yield from self._walk(folder / entry.name, f"{path}/")
 
-class HashingFile(io.FileIO):
-    """A new file that hashes what is written to it, so that both happen in one thread hop."""
+    def _sweep(self, runs: Collection[str] | None, folders: Iterable[str] | None) -> int:
+        if folders is None:
+            found = self._walk(self.root, "")
+        else:
+            prefixes = [(self.root / folder, f"{folder}/" if folder else "") for folder in folders]
+            found = (each for one in prefixes for each in self._walk(*one, deep=False))
+        removed = 0
+        for path, entry in found:
+            if self._is_left_by(entry.name, runs):
+                with translated(self.root / path):
+                    self._system.unlink(self.root / path)
+                removed += 1
+        return removed
 
-    def __init__(self, path: Path, flags: int, mode: int) -> None:
-        def opener(name: str, _: int) -> int:
-            descriptor = os.open(name, flags, mode)
-            os.fchmod(descriptor, mode)  # the mode given to open is cut by the umask
-            return descriptor
-
-        super().__init__(str(path), "wb", opener=opener)
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
-        """All of `data`, where the system call alone may write less."""
-        self.digest.update(data)
-        view = memoryview(data)
-        while view:
-            view = view[super().write(view) or 0 :]
-        return len(data)
+    def _is_left_by(self, name: str, runs: Collection[str] | None) -> bool:
+        match = _TEMPORARY.fullmatch(name)
+        if match is None or match[1] == self._run_id:
+            return False
+        return runs is None or match[1] in runs
 
 
 class LocalUpload:
@@ -229,7 +380,7 @@ class LocalUpload:
 
     async def write(self, data: bytes | bytearray) -> None:
         """Hash and write in one thread hop; pass pieces of a megabyte or so."""
-        with _translated(self._final):
+        with translated(self._final):
             await self._stream.write(data)
 
     async def commit(self) -> None:
@@ -238,7 +389,7 @@ class LocalUpload:
 
     async def abort(self) -> None:
         """Close and remove the temporary file."""
-        await _in_thread(_discard, self._file)
+        await _in_thread(self._sink._discard, self._file)  # noqa: SLF001 (one module)
 
     @property
     def sha256(self) -> str:
@@ -258,47 +409,6 @@ async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
         raise
 
 
-def _link_or_rename(temporary: Path, final: Path) -> None:
-    """Give the file its name without ever replacing another file."""
-    try:
-        os.link(temporary, final)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        # Some network and FAT file systems have no hard links. The run lock keeps other
-        # exporters away between the look and the rename.
-        if os.path.lexists(final):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
-        temporary.rename(final)
-    else:
-        temporary.unlink()
-
-
-def _discard(file: HashingFile) -> None:
-    with contextlib.suppress(OSError):
-        file.close()
-    with contextlib.suppress(OSError):
-        Path(file.name).unlink()
-
-
 def _digest(path: Path) -> str:
-    with _translated(path), path.open("rb") as file:
+    with translated(path, verb="read"), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _translated(
-    path: Path, *, missing_is_fine: bool = False, existing_is_fine: bool = False
-) -> Iterator[None]:
-    """Errors of the operating system become ours, with advice."""
-    try:
-        yield
-    except OSError as error:
-        if (missing_is_fine and isinstance(error, FileNotFoundError)) or (
-            existing_is_fine and isinstance(error, FileExistsError)
-        ):
-            raise
-        raise DestinationError(
-            f"cannot write {path}: {error.strerror or error}",
-            hint=_ADVICE.get(error.errno or 0, ""),
-        ) from None

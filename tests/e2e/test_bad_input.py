@@ -100,6 +100,7 @@ BAD_CALLS = {
     "no such config": (["run", "good.yaml", "-c", "none.yaml"], ["none.yaml", "--config"]),
     "misspelt setting": (["run", "good.yaml", "-c", "bad.yaml"], ["bad.yaml:2:3", "concurrency"]),
     "no key": (["run", "good.yaml"], ["POLYAI_API_KEY", "a/p"]),
+    "results into a folder": (["run", "good.yaml", "--results", "."], ["--results", "folder"]),
     "unknown schema": (["schema", "resluts"], ["resluts", "results"]),
 }
 
@@ -129,3 +130,26 @@ def test_misspelt_environment_variable_is_named(exporter: Command) -> None:
 
     assert done.exit_code == 2
     assert_refused(exporter, done.stderr, ["EXPORTER_LIMITS__CONCURENCY", "concurrency"])
+
+
+def test_single_underscores_are_pointed_out(exporter: Command) -> None:
+    """A variable that can only be meant as a setting is not ignored silently."""
+    exporter.write("good.yaml", HEAD + "conversations: [CA1]\n")
+    exporter.environment["EXPORTER_LIMITS_CONCURRENCY"] = "4"
+
+    done = exporter("run", "good.yaml")
+
+    assert done.exit_code == 2
+    assert_refused(exporter, done.stderr, ["EXPORTER_LIMITS__CONCURRENCY"])
+
+
+def test_a_key_in_quotes_is_pointed_out(exporter: Command) -> None:
+    """A key that still has the quotes of its file around it is refused, and not repeated."""
+    exporter.write("good.yaml", HEAD + "conversations: [CA1]\n")
+    exporter.environment["POLYAI_API_KEY"] = '"abc-def"'
+
+    done = exporter("run", "good.yaml")
+
+    assert done.exit_code == 2
+    assert_refused(exporter, done.stderr, ["POLYAI_API_KEY", "quotes"])
+    assert "abc-def" not in done.stderr

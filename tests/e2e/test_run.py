@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import stat
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -179,7 +180,8 @@ def test_each_answer_has_its_status_and_the_numbers_balance(
         "job.yaml",
         "version: 1\ndefaults: {account_id: a, project_id: p}\nconversations:\n"
         "- fine\n- no-recording-1\n- unknown-1\n- gone-1\n- flaky\n- broken\n"
-        "- {id: no-recording-2, started_at: 2999-01-01T00:00:00Z}\n",
+        f"- {{id: no-recording-2, started_at: {datetime.now(UTC).isoformat()}}}\n"
+        "- {id: no-recording-3, started_at: 2999-01-01T00:00:00Z}\n",
     )
 
     done = exporter("run", "job.yaml", "--base-url", sandbox.base_url)
@@ -197,6 +199,7 @@ def test_each_answer_has_its_status_and_the_numbers_balance(
         "flaky": "exported",
         "broken": "failed",
         "no-recording-2": "pending",
+        "no-recording-3": "not_found",  # a mistyped year is not waited for
     }
     assert rows["flaky"]["attempts"] == 3
     assert rows["broken"]["attempts"] == 6
@@ -207,7 +210,7 @@ def test_each_answer_has_its_status_and_the_numbers_balance(
     assert error["correlation_id"] in {r.correlation_id for r in sandbox.requests}
     assert document["summary"]["requests"] == len(sandbox.requests)
     assert document["summary"]["retries"] == 2 + 5
-    assert document["summary"]["errors"]["CONVERSATIONS_RECORDING_NOT_FOUND"] == 2
+    assert document["summary"]["errors"]["CONVERSATIONS_RECORDING_NOT_FOUND"] == 3
 
 
 def test_missing_ones_may_be_allowed(exporter: Command, sandbox: Sandbox) -> None:
@@ -250,6 +253,19 @@ def test_one_file_can_be_the_whole_job(exporter: Command, sandbox: Sandbox) -> N
     assert done.exit_code == 0, done.stderr
     path = "elsewhere/account_id=a/project_id=p/date=2026-05-20/CA1/user.redacted.wav"
     assert (exporter.folder / path).is_file()
+
+
+def test_a_list_may_be_given_in_parts(exporter: Command, sandbox: Sandbox) -> None:
+    """`--directions` given twice adds up; nothing that was asked for is dropped silently."""
+    exporter.write("job.yaml", MINIMAL)
+
+    done = exporter(
+        *("run", "job.yaml", "--base-url", sandbox.base_url),
+        *("--directions", "user", "--directions", "agent,user"),
+    )
+
+    assert done.exit_code == 0, done.stderr
+    assert [row["direction"] for row in done.results()["results"]] == ["user", "agent"]
 
 
 def test_the_other_surface_serves_the_same_audio(

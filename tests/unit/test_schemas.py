@@ -20,7 +20,7 @@ from exporter.schemas import schema
 from exporter.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["config", "manifest", "results"]
+NAMES = ["config", "manifest", "partition", "results"]
 
 
 @cache
@@ -58,7 +58,7 @@ def test_schemas_are_schemas(name: str) -> None:
 
 def test_an_unknown_schema() -> None:
     """A name that there is not is answered with those that there are."""
-    with pytest.raises(UsageError, match="config, manifest, results") as caught:
+    with pytest.raises(UsageError, match="config, manifest, partition, results") as caught:
         schema("manifst")
     assert caught.value.hint == "Did you mean manifest?"
 

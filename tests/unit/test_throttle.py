@@ -157,8 +157,9 @@ async def test_workers_come_back_one_by_one() -> None:
         turn = await limited.turn("key")
         limited.accepted(turn)
         limited.leave(turn)
-    limited.refused(await limited.turn("key"), 5)
-    turn.lane.leave()
+    turn = await limited.turn("key")
+    limited.refused(turn, 5)
+    limited.leave(turn)
     tasks = [asyncio.create_task(limited.turn("key")) for _ in range(8)]
     for _ in range(50):
         await asyncio.sleep(0)

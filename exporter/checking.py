@@ -1,0 +1,186 @@
+"""`exporter verify`: from the words on the command line to findings that people can read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from exporter import log
+from exporter.archive import existing_sink, read_ledger
+from exporter.errors import UsageError
+from exporter.findings import Findings, Tally
+from exporter.ledger import LedgerThread
+from exporter.verify import NullWatcher, Scope, Watcher, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DIFFERENT: Final = 6
+_SHOWN: Final = 50  # differences that people read; --json has them all
+_AGO: Final = re.compile(r"-?(\d+)([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def run(
+    archive: str,
+    *,
+    sample: str | None,
+    since: str | None,
+    concurrency: int | None,
+    state_dir: Path | None,
+    progress: bool | None,
+    as_json: bool,
+) -> int:
+    """Read an archive back; returns the exit code.
+
+    Raises:
+        UsageError: there is no such archive, or a flag is wrong.
+        DestinationError: the archive cannot be read.
+    """
+    scope = parse_scope(sample, since)
+    log.configure(json=False, level="error", redactor=log.Redactor())
+    show = sys.stderr.isatty() if progress is None else progress
+    findings = Findings()
+    try:
+        with _watcher(show=show) as watcher:
+            has_ledger = asyncio.run(
+                check(
+                    archive,
+                    findings,
+                    scope,
+                    state_dir=state_dir,
+                    concurrency=concurrency,
+                    watcher=watcher,
+                )
+            )
+        tally = findings.tally()
+        if as_json:
+            _print_json(archive, findings, tally, has_ledger=has_ledger)
+        else:
+            _print(archive, findings, tally, has_ledger=has_ledger)
+    finally:
+        findings.close()
+    return DIFFERENT if tally.differences else 0
+
+
+async def check(
+    archive: str,
+    findings: Findings,
+    scope: Scope,
+    *,
+    state_dir: Path | None = None,
+    concurrency: int | None = None,
+    watcher: Watcher | None = None,
+) -> bool:
+    """Verify an archive into `findings`; returns whether it has a ledger.
+
+    Raises:
+        UsageError: there is no such archive.
+        DestinationError: it cannot be read.
+    """
+    sink = existing_sink(archive)
+    async with LedgerThread() as thread:
+        ledger = await thread.run(read_ledger, archive, state_dir)
+        try:
+            await verify(
+                sink,
+                ledger,
+                thread,
+                findings,
+                scope=scope,
+                # Hashing keeps a core busy each; one more reads ahead of them.
+                concurrency=concurrency or (os.cpu_count() or 1) + 1,
+                watcher=watcher or NullWatcher(),
+            )
+        finally:
+            if ledger is not None:
+                await thread.run(ledger.close)
+    return ledger is not None
+
+
+def parse_scope(sample: str | None, since: str | None) -> Scope:
+    """From `100` or `5%`, and `2026-05-20`, `2026-05-20T08:00Z`, `24h` or `7d`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    count = percent = None
+    if sample is not None:
+        try:
+            if sample.endswith("%"):
+                percent = float(sample[:-1])
+            else:
+                count = int(sample)
+        except ValueError:
+            count = -1
+        if (count or 0) < 0 or not 0 <= (percent or 0) <= 100:  # noqa: PLR2004 (percent)
+            raise UsageError(f"--sample: found {sample!r}, expected a number, or a share as 5%")
+    return Scope(count, percent, _since(since) if since is not None else None)
+
+
+def _since(text: str) -> datetime:
+    if match := _AGO.fullmatch(text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--since: found {text!r}, expected a date, a time, or how long ago, such as 24h or 7d"
+        ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@contextmanager
+def _watcher(*, show: bool) -> Iterator[Watcher]:
+    if not show:
+        yield NullWatcher()
+        return
+    from exporter.progress import ReadingBar  # noqa: PLC0415 (rich is slow to import)
+
+    with ReadingBar() as bar:
+        yield bar
+
+
+def _source(*, has_ledger: bool) -> str:
+    return "ledger" if has_ledger else "partition manifests"
+
+
+def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+    encode = msgspec.json.Encoder().encode
+    out = sys.stdout.buffer
+    head = {"schema_version": 1, "archive": archive, "source": _source(has_ledger=has_ledger)}
+    out.write(encode(head | {"summary": tally}).removesuffix(b"}"))
+    for name, word, rows in (
+        ("differences", "status", findings.differences()),
+        ("warnings", "kind", findings.warnings()),
+    ):
+        out.write(b',\n"%s": [' % name.encode())
+        separator = b"\n"
+        for path, kind, text in rows:
+            key = "reason" if word == "status" else "message"
+            out.write(separator + encode({word: kind, "path": path, key: text}))
+            separator = b",\n"
+        out.write(b"]")
+    out.write(b"}\n")
+    out.flush()
+
+
+def _print(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+    from exporter.progress import print_findings  # noqa: PLC0415 (rich is slow to import)
+
+    print_findings(
+        archive,
+        _source(has_ledger=has_ledger),
+        tally,
+        findings.differences(),
+        findings.warnings(),
+        shown=_SHOWN,
+    )

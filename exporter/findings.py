@@ -1,0 +1,364 @@
+"""What `verify` finds: records and files side by side in a temporary database.
+
+So an archive of any size takes the same memory, and comparing the two is one query.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from exporter.model import Archived, Recording
+
+DIRECTIONS_TOLERANCE_SECONDS: Final = 1.0
+DIRECTIONS_TOLERANCE_SHARE: Final = 0.02
+"""The directions of one call are as long as each other, but for so many seconds or such a share of
+the longest, whichever is more: recorders begin and end each side on their own."""
+REDACTION_TOLERANCE_SECONDS: Final = 0.02
+"""Muting changes no length; one frame of telephony (20 ms) is put up with."""
+
+_PAGE: Final = 500
+_RECORDING_NAME: Final = re.compile(r"(?:combined|user|agent)\.(?:redacted|raw)(?:\.v\d+)?\.wav")
+
+_TABLES: Final = """
+CREATE TABLE expected (
+    path TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    project_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    direction TEXT NOT NULL,
+    redaction TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    duration REAL NOT NULL,
+    fetched_at TEXT,
+    in_manifest INTEGER NOT NULL,
+    chosen INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE files (
+    path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified TEXT NOT NULL, kind TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE differences (path TEXT PRIMARY KEY, status TEXT NOT NULL, reason TEXT NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE warnings (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, path TEXT, message TEXT NOT NULL)
+"""
+_LATEST: Final = (
+    "(SELECT account_id, project_id, conversation_id, direction, redaction, duration, path,"
+    " max(version) FROM expected"
+    " GROUP BY account_id, project_id, conversation_id, direction, redaction)"
+)
+
+
+class Status(StrEnum):
+    """What `verify` says of a file."""
+
+    OK = "ok"  # recorded, there, and read back as it was recorded
+    CORRUPT = "corrupt"  # there, but not as it was recorded
+    MISSING = "missing"  # recorded, but not there
+    UNEXPECTED = "unexpected"  # there, but not a file that belongs into an archive
+    UNRECORDED = "unrecorded"  # named as a recording, but not on record
+
+
+class Warned(StrEnum):
+    """Peculiarities that are no difference between the archive and its records."""
+
+    DIRECTIONS = "directions"  # the sides of one call differ in length
+    REDACTION = "redaction"  # redacted and raw of one direction differ in length
+    STALE_MANIFEST = "stale_manifest"  # the ledger knows more than the partition's manifest
+    CONTRADICTION = "contradiction"  # ledger and manifest record different content
+    TEMPORARY = "temporary"  # half written; the next run removes those of dead runs
+    SET_ASIDE = "set_aside"  # damaged once, and kept beside its replacement
+    UNDER_WAY = "under_way"  # written by a run that goes on, which records it later
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A recorded file that is to be read back."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The findings in numbers.
+
+    Attributes:
+        recorded: files on record.
+        ok: of them, read back and as recorded.
+        not_read: of them, there with the right size, but outside the sample.
+        bytes_read: by reading back.
+        warnings: how many.
+    """
+
+    recorded: int
+    ok: int
+    corrupt: int
+    missing: int
+    unexpected: int
+    unrecorded: int
+    not_read: int
+    bytes_read: int
+    warnings: int
+
+    @property
+    def differences(self) -> int:
+        """Files for which archive and records differ."""
+        return self.corrupt + self.missing + self.unexpected + self.unrecorded
+
+
+class Findings:
+    """For one thread; everything in batches."""
+
+    def __init__(self) -> None:
+        # No name: a temporary file that goes with its last use.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA synchronous = OFF")
+        self._db.execute("PRAGMA cache_size = -16000")
+        self._db.create_function("is_recording", 1, _is_recording, deterministic=True)
+        for statement in _TABLES.split(";"):
+            self._db.execute(statement)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._db.close()
+
+    # What is recorded, and what is there.
+
+    def expect(self, page: Sequence[tuple[Recording, Archived]]) -> None:
+        """The ledger records these."""
+        self._insert_expected("INSERT OR REPLACE", [_row(*held, 0) for held in page])
+
+    def expect_also(self, held: Iterable[tuple[Recording, Archived]]) -> None:
+        """A partition's manifest records these; where the ledger says otherwise, it is believed."""
+        self._db.execute("BEGIN")
+        try:
+            self._insert_expected(
+                "INSERT",
+                (_row(*one, 1) for one in held),
+                "ON CONFLICT (path) DO UPDATE SET in_manifest ="
+                " CASE WHEN sha256 = excluded.sha256 THEN 1 ELSE 2 END",
+            )
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _insert_expected(
+        self, verb: str, entries: Iterable[tuple[object, ...]], conflict: str = ""
+    ) -> None:
+        self._db.executemany(
+            f"{verb} INTO expected (path, bytes, sha256, account_id, project_id, conversation_id,"
+            " direction, redaction, version, duration, fetched_at, in_manifest)"
+            f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}",
+            entries,
+        )
+
+    def found(self, files: Sequence[tuple[str, int, str, str]]) -> None:
+        """These files are there: path, bytes, time of the last change, kind."""
+        self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
+
+    # What is read back.
+
+    def choose(
+        self, count: int | None, percent: float | None, since: datetime | None
+    ) -> tuple[int, int]:
+        """Compare records and files, and choose what is read back.
+
+        Returns:
+            How many files are chosen, and their bytes.
+        """
+        self._compare_names()
+        where = "e.path NOT IN (SELECT path FROM differences)"
+        values: list[object] = []
+        if since is not None:
+            where += " AND coalesce(e.fetched_at, f.modified) >= ?"
+            values.append(since.isoformat())
+        chosen = f"SELECT e.path FROM expected e JOIN files f ON f.path = e.path WHERE {where}"  # noqa: S608 (constants)
+        if percent is not None:
+            (total,) = self._db.execute(f"SELECT count(*) FROM ({chosen})", values).fetchone()  # noqa: S608 (constants)
+            count = math.ceil(total * percent / 100)
+        if count is not None:
+            chosen += " ORDER BY random() LIMIT ?"
+            values.append(count)
+        self._db.execute(
+            f"UPDATE expected SET chosen = 1 WHERE path IN ({chosen})",  # noqa: S608 (constants)
+            values,
+        )
+        files, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM expected WHERE chosen"
+        ).fetchone()
+        return files, size
+
+    def _compare_names(self) -> None:
+        for select in (
+            (
+                "SELECT path, 'missing', 'it is recorded, but not there'"
+                " FROM expected WHERE path NOT IN (SELECT path FROM files)"
+            ),
+            (
+                "SELECT e.path, 'corrupt', 'its size is ' || f.bytes || ', recorded is ' || e.bytes"
+                " FROM expected e JOIN files f ON f.path = e.path WHERE f.bytes <> e.bytes"
+            ),
+            (
+                "SELECT path, 'unrecorded', 'it is named as a recording, but not on record'"
+                " FROM files WHERE kind = 'other' AND is_recording(path)"
+                " AND path NOT IN (SELECT path FROM expected)"
+            ),
+            (
+                "SELECT path, 'unexpected', 'it does not belong into an archive'"
+                " FROM files WHERE kind = 'other' AND NOT is_recording(path)"
+                " AND path NOT IN (SELECT path FROM expected)"
+            ),
+        ):
+            self._db.execute(f"INSERT OR REPLACE INTO differences {select}")
+        for kind, message in (
+            (Warned.TEMPORARY, "half written; the next run removes what dead runs left"),
+            (Warned.SET_ASIDE, "a damaged file that was kept when it was replaced"),
+        ):
+            self._db.execute(
+                "INSERT INTO warnings (kind, path, message)"
+                " SELECT kind, path, ? FROM files WHERE kind = ? ORDER BY path",
+                (message, kind),
+            )
+
+    def chosen_after(self, path: str) -> list[Check]:
+        """The next files to be read back."""
+        return [
+            Check(*row)
+            for row in self._db.execute(
+                "SELECT path, bytes, sha256 FROM expected WHERE chosen AND path > ?"
+                " ORDER BY path LIMIT ?",
+                (path, _PAGE),
+            )
+        ]
+
+    # What comes of it.
+
+    def add(self, status: Status, path: str, reason: str) -> None:
+        """A difference."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO differences VALUES (?, ?, ?)", (path, status, reason)
+        )
+
+    def conclude(self, *, with_ledger: bool) -> None:
+        """Cross-check what belongs together; only warnings come of it."""
+        self._warn(
+            Warned.CONTRADICTION,
+            "SELECT path, 'the manifest of its partition records other content than the ledger'"
+            " FROM expected WHERE in_manifest = 2 ORDER BY path",
+        )
+        if with_ledger:
+            self._warn(
+                Warned.STALE_MANIFEST,
+                "SELECT min(path), count(*) || ' recordings beginning with this one are not in the'"
+                " || ' manifest of their partition yet: the next run writes them into it'"
+                " FROM expected WHERE in_manifest = 0 AND path IN (SELECT path FROM files)"
+                " HAVING count(*) > 0",
+            )
+        self._warn(
+            Warned.DIRECTIONS,
+            "SELECT min(path), 'the directions of this call last from ' || round(min(duration), 2)"  # noqa: S608 (constants)
+            f" || ' to ' || round(max(duration), 2) || ' seconds' FROM {_LATEST}"
+            " GROUP BY account_id, project_id, conversation_id, redaction"
+            " HAVING max(duration) - min(duration) > max(?, ? * max(duration)) ORDER BY 1",
+            DIRECTIONS_TOLERANCE_SECONDS,
+            DIRECTIONS_TOLERANCE_SHARE,
+        )
+        self._warn(
+            Warned.REDACTION,
+            "SELECT min(path), 'redacted and raw last ' || round(min(duration), 2) || ' and '"  # noqa: S608 (constants)
+            f" || round(max(duration), 2) || ' seconds' FROM {_LATEST}"
+            " GROUP BY account_id, project_id, conversation_id, direction"
+            " HAVING max(duration) - min(duration) > ? ORDER BY 1",
+            REDACTION_TOLERANCE_SECONDS,
+        )
+
+    def _warn(self, kind: Warned, select: str, *values: object) -> None:
+        self._db.execute(
+            f"INSERT INTO warnings (kind, path, message) SELECT ?, * FROM ({select})",  # noqa: S608 (constants)
+            (kind, *values),
+        )
+
+    def unrecorded_after(self, path: str, since: datetime) -> list[str]:
+        """The next unrecorded files that were written since."""
+        found = self._db.execute(
+            "SELECT d.path FROM differences d JOIN files f ON f.path = d.path"
+            " WHERE d.status = 'unrecorded' AND d.path > ? AND f.modified >= ?"
+            " ORDER BY d.path LIMIT ?",
+            (path, since.isoformat(), _PAGE),
+        )
+        return [row[0] for row in found]
+
+    def forgive(self, path: str) -> None:
+        """It is no difference: a run that goes on wrote it and will record it."""
+        self._db.execute("DELETE FROM differences WHERE path = ?", (path,))
+        self._db.execute(
+            "INSERT INTO warnings (kind, path, message) VALUES (?, ?, ?)",
+            (Warned.UNDER_WAY, path, "written by a run that goes on, which records it later"),
+        )
+
+    def tally(self) -> Tally:
+        """The findings in numbers."""
+        counts = dict(
+            self._db.execute("SELECT status, count(*) FROM differences GROUP BY status").fetchall()
+        )
+        recorded, chosen, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(chosen), 0), coalesce(sum(bytes * chosen), 0)"
+            " FROM expected"
+        ).fetchone()
+        (bad,) = self._db.execute(
+            "SELECT count(*) FROM expected WHERE chosen AND path IN (SELECT path FROM differences)"
+        ).fetchone()
+        (known_bad,) = self._db.execute(
+            "SELECT count(*) FROM expected WHERE NOT chosen"
+            " AND path IN (SELECT path FROM differences)"
+        ).fetchone()
+        (warnings,) = self._db.execute("SELECT count(*) FROM warnings").fetchone()
+        return Tally(
+            recorded=recorded,
+            ok=chosen - bad,
+            **{str(each): counts.get(each, 0) for each in Status if each is not Status.OK},
+            not_read=recorded - chosen - known_bad,
+            bytes_read=size,
+            warnings=warnings,
+        )
+
+    def differences(self) -> Iterator[tuple[str, str, str]]:
+        """Path, status, reason of each, in order of paths."""
+        yield from self._db.execute("SELECT path, status, reason FROM differences ORDER BY path")
+
+    def warnings(self) -> Iterator[tuple[str | None, str, str]]:
+        """Path, kind, message of each."""
+        yield from self._db.execute("SELECT path, kind, message FROM warnings ORDER BY id")
+
+
+def _row(recording: Recording, archived: Archived, in_manifest: int) -> tuple[object, ...]:
+    return (
+        archived.path,
+        archived.size,
+        archived.sha256,
+        recording.account_id,
+        recording.project_id,
+        recording.conversation_id,
+        recording.direction,
+        recording.redaction,
+        archived.version,
+        archived.audio.duration_seconds,
+        archived.fetched_at.isoformat() if archived.fetched_at else None,
+        in_manifest,
+    )
+
+
+def _is_recording(path: str) -> bool:
+    return _RECORDING_NAME.fullmatch(path.rpartition("/")[2]) is not None

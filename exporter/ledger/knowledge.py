@@ -1,0 +1,374 @@
+"""What the archive holds: conversations, recordings, partitions. Everything in batches."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from exporter.ledger import rows
+from exporter.ledger.database import Database
+from exporter.ledger.rows import Looked, Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from exporter.model import Archived, Recording
+
+_Key = tuple[int, int, str]  # project, its folded twin, conversation id
+_PAGE = 1000
+
+
+@dataclass(slots=True)
+class _Known:
+    """A conversation: its number, whether it collides, when it started."""
+
+    number: int
+    collides: bool
+    started_at: str | None
+
+
+class Knowledge(Database):
+    """The lasting part of the ledger."""
+
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        """As `Database`."""
+        # Both are as few as an archive has folders on their level.
+        self._project_numbers: dict[tuple[str, str], tuple[int, int]] = {}
+        self._partition_numbers: dict[str, int] = {}
+        super().__init__(path, read_only=read_only)
+        if not read_only:
+            self._db.execute(
+                "CREATE TEMP TABLE wanted (n INTEGER PRIMARY KEY, folded INTEGER, name TEXT)"
+            )
+
+    def _forget(self) -> None:
+        self._project_numbers.clear()
+        self._partition_numbers.clear()
+
+    # Looking up.
+
+    def look_up(self, recordings: Sequence[Recording]) -> list[Looked]:
+        """What is known of each; conversations not seen before are entered."""
+        with self._transaction():
+            return self._look_up(recordings)
+
+    def _look_up(self, recordings: Sequence[Recording]) -> list[Looked]:
+        keys = [self._key(recording) for recording in recordings]
+        known = self._conversations(keys, recordings)
+        archived = self._archived(one.number for one in known.values())
+        return [
+            self._looked(recording, known[key], archived)
+            for key, recording in zip(keys, recordings, strict=True)
+        ]
+
+    def _looked(
+        self,
+        recording: Recording,
+        known: _Known,
+        archived: dict[tuple[int, str], Archived],
+    ) -> Looked:
+        if recording.started_at is None and known.started_at is not None:
+            recording = replace(recording, started_at=datetime.fromisoformat(known.started_at))
+        held = archived.get((known.number, rows.variant_name(recording)))
+        return Looked(recording, known.number, held, known.collides)
+
+    def _archived(self, conversations: Iterable[int]) -> dict[tuple[int, str], Archived]:
+        """The latest version of every recording of these conversations."""
+        found = self._db.execute(
+            f"SELECT conversation, variant, {rows.ARCHIVED_COLUMNS} FROM recordings r"  # noqa: S608 (a constant)
+            " WHERE conversation IN (SELECT value FROM json_each(?))"
+            " ORDER BY conversation, variant, version",
+            (json.dumps(list(conversations)),),
+        )
+        return {(row[0], row[1]): rows.to_archived(row[2:]) for row in found}
+
+    def _key(self, recording: Recording) -> _Key:
+        project, folded = self._project(recording.account_id, recording.project_id)
+        return project, folded, recording.conversation_id
+
+    def _conversations(
+        self, keys: Sequence[_Key], recordings: Sequence[Recording]
+    ) -> dict[_Key, _Known]:
+        """The conversations of these recordings; those not seen before are entered."""
+        starts: dict[_Key, str | None] = {}
+        for key, recording in zip(keys, recordings, strict=True):
+            start = rows.timestamp(recording.started_at) if recording.started_at else None
+            starts[key] = start or starts.get(key)
+        wanted = list(starts)
+        known: dict[_Key, _Known] = {}
+        taken: set[int] = set()
+        for n, number, project, name, collides, start in self._same_name(wanted):
+            key = wanted[n]
+            if (project, name) == (key[0], key[2]):
+                known[key] = _Known(number, bool(collides), start)
+            elif not collides:
+                taken.add(n)
+        self._note_starts(known, starts)
+        self._enter(wanted, known, starts, taken)
+        return known
+
+    def _same_name(self, wanted: Sequence[_Key]) -> list[tuple[Any, ...]]:
+        """All conversations whose names differ from these by case only, or not at all."""
+        self._db.execute("DELETE FROM wanted")
+        self._db.executemany(
+            "INSERT INTO wanted VALUES (?, ?, ?)",
+            [(n, folded, name) for n, (_, folded, name) in enumerate(wanted)],
+        )
+        return self._db.execute(
+            "SELECT w.n, c.id, c.project, c.conversation_id, c.collides, c.started_at"
+            " FROM wanted w CROSS JOIN conversations c"
+            " ON c.folded_project = w.folded AND c.conversation_id = w.name"
+        ).fetchall()
+
+    def _note_starts(self, known: dict[_Key, _Known], starts: dict[_Key, str | None]) -> None:
+        for key, one in known.items():
+            start = starts[key]
+            if start is not None and start != one.started_at:
+                self._db.execute(
+                    "UPDATE conversations SET started_at = ? WHERE id = ?", (start, one.number)
+                )
+                one.started_at = start
+
+    def _enter(
+        self,
+        wanted: Sequence[_Key],
+        known: dict[_Key, _Known],
+        starts: dict[_Key, str | None],
+        taken: set[int],
+    ) -> None:
+        new = {}  # by name without case: two new ones may collide with each other
+        for n, key in enumerate(wanted):
+            if key in known:
+                continue
+            project, folded, name = key
+            twin = folded, name.lower()
+            collides = n in taken or twin in new
+            new[twin] = key
+            cursor = self._db.execute(
+                "INSERT INTO conversations"
+                " (project, folded_project, conversation_id, collides, started_at)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (project, folded, name, collides, starts[key]),
+            )
+            known[key] = _Known(cursor.lastrowid or 0, collides, starts[key])
+
+    def _project(self, account_id: str, project_id: str) -> tuple[int, int]:
+        found = self._project_numbers.get((account_id, project_id))
+        if found is None:
+            found = self._project_in_database(account_id, project_id)
+            self._project_numbers[account_id, project_id] = found
+        return found
+
+    def _project_in_database(self, account_id: str, project_id: str) -> tuple[int, int]:
+        row = self._db.execute(
+            "SELECT id, folded FROM projects WHERE account_id = ? AND project_id = ?",
+            (account_id, project_id),
+        ).fetchone()
+        if row:
+            return row[0], row[1]
+        twin = self._folded(account_id, project_id)
+        cursor = self._db.execute(
+            "INSERT INTO projects (account_id, project_id, folded) VALUES (?, ?, 0)",
+            (account_id, project_id),
+        )
+        number = cursor.lastrowid or 0
+        folded = twin or number
+        self._db.execute("UPDATE projects SET folded = ? WHERE id = ?", (folded, number))
+        return number, folded
+
+    def _folded(self, account_id: str, project_id: str) -> int | None:
+        row = self._db.execute(
+            "SELECT folded FROM projects WHERE lower(account_id) = ? AND lower(project_id) = ?",
+            (account_id.lower(), project_id.lower()),
+        ).fetchone()
+        return row[0] if row else None
+
+    def look_up_for(self, looked: Sequence[Looked]) -> list[Looked]:
+        """The same with what this ledger knows, for a plan that is kept in another one."""
+        return [self._completed(one) for one in looked]
+
+    def _completed(self, looked: Looked) -> Looked:
+        recording = looked.recording
+        folded = self._folded(recording.account_id, recording.project_id)
+        taken = False
+        for number, *name, collides in self._db.execute(
+            "SELECT c.id, p.account_id, p.project_id, c.conversation_id, c.collides"
+            " FROM conversations c JOIN projects p ON p.id = c.project"
+            " WHERE c.folded_project = ? AND c.conversation_id = ?",
+            (folded or 0, recording.conversation_id),
+        ).fetchall():
+            if name == [recording.account_id, recording.project_id, recording.conversation_id]:
+                held = self._archived([number]).get((number, rows.variant_name(recording)))
+                return replace(
+                    looked,
+                    archived=held or looked.archived,
+                    collides=looked.collides or bool(collides),
+                )
+            taken = taken or not collides
+        return replace(looked, collides=looked.collides or taken)
+
+    def versions(self, recording: Recording) -> list[Archived]:
+        """Everything that was ever archived of one recording, the oldest first."""
+        found = self._db.execute(
+            f"SELECT {rows.ARCHIVED_COLUMNS} FROM recordings r JOIN conversations c"  # noqa: S608 (a constant)
+            " ON c.id = r.conversation JOIN projects p ON p.id = c.project"
+            " WHERE p.account_id = ? AND p.project_id = ? AND c.folded_project = p.folded"
+            " AND c.conversation_id = ? AND c.conversation_id = ? COLLATE BINARY"
+            " AND r.variant = ? ORDER BY r.version",
+            (
+                recording.account_id,
+                recording.project_id,
+                recording.conversation_id,
+                recording.conversation_id,
+                rows.variant_name(recording),
+            ),
+        )
+        return [rows.to_archived(row) for row in found]
+
+    # Partitions and their manifests.
+
+    def partition_tags(self, folders: Sequence[str]) -> dict[str, str | None]:
+        """For each partition that is known, the tag of its manifest as last read or written."""
+        found = self._db.execute(
+            "SELECT folder, tag FROM partitions WHERE folder IN (SELECT value FROM json_each(?))",
+            (json.dumps(folders),),
+        )
+        return dict(found.fetchall())
+
+    def learn(
+        self, partition: Partition, tag: str | None, held: Iterable[tuple[Recording, Archived]]
+    ) -> list[tuple[Recording, Archived]]:
+        """Enter what a partition's manifest says; what is known already stays as it is.
+
+        Returns:
+            Rows that contradict this ledger: same version, other content.
+        """
+        contradictions = []
+        told = 0
+        with self._transaction():
+            number = self._partition(partition)
+            remaining = iter(held)
+            while batch := list(islice(remaining, _PAGE)):
+                told += len(batch)
+                contradictions += self._learn(number, batch)
+            # What this ledger knows and the manifest does not tell is to be written into it.
+            self._db.execute(
+                "UPDATE partitions SET tag = ?, changes = changes +"
+                " ((SELECT count(*) FROM recordings WHERE partition = partitions.id) <> ?)"
+                " WHERE id = ?",
+                (tag, told, number),
+            )
+        return contradictions
+
+    def _learn(
+        self, partition: int, batch: Sequence[tuple[Recording, Archived]]
+    ) -> list[tuple[Recording, Archived]]:
+        recordings = [recording for recording, _ in batch]
+        keys = [self._key(recording) for recording in recordings]
+        known = self._conversations(keys, recordings)
+        contradictions = []
+        for key, (recording, archived) in zip(keys, batch, strict=True):
+            place = (known[key].number, rows.variant_name(recording), archived.version)
+            row = self._db.execute(
+                "SELECT sha256 FROM recordings"
+                " WHERE conversation = ? AND variant = ? AND version = ?",
+                place,
+            ).fetchone()
+            if row is None:
+                self._insert(*place, partition, archived)
+            elif row[0].hex() != archived.sha256:
+                contradictions.append((recording, archived))
+        return contradictions
+
+    def _insert(
+        self, conversation: int, variant: str, version: int, partition: int, archived: Archived
+    ) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (conversation, variant, version, partition, *rows.from_archived(archived)),
+        )
+
+    def _partition(self, partition: Partition) -> int:
+        number = self._partition_numbers.get(partition.folder)
+        if number is None:
+            project, _ = self._project(partition.account_id, partition.project_id)
+            self._db.execute(
+                "INSERT OR IGNORE INTO partitions (folder, project, date) VALUES (?, ?, ?)",
+                (partition.folder, project, partition.date),
+            )
+            (number,) = self._db.execute(
+                "SELECT id FROM partitions WHERE folder = ?", (partition.folder,)
+            ).fetchone()
+            self._partition_numbers[partition.folder] = number
+        return int(number)
+
+    def changed_partitions(self) -> list[Partition]:
+        """Those whose manifest does not tell everything yet."""
+        found = self._db.execute(
+            "SELECT p.account_id, p.project_id, t.date, t.folder FROM partitions t"
+            " JOIN projects p ON p.id = t.project WHERE t.changes > t.written ORDER BY t.folder"
+        )
+        return [Partition(*row) for row in found]
+
+    def partition_changes(self, folder: str) -> int:
+        """How often a recording was entered into it."""
+        (changes,) = self._db.execute(
+            "SELECT changes FROM partitions WHERE folder = ?", (folder,)
+        ).fetchone()
+        return int(changes)
+
+    def partition_lost_manifest(self, folder: str) -> None:
+        """The partition's manifest, written before, is not there any more."""
+        self._db.execute(
+            "UPDATE partitions SET changes = max(changes, written + 1), tag = NULL"
+            " WHERE folder = ? AND EXISTS"
+            " (SELECT 1 FROM recordings WHERE partition = partitions.id)",
+            (folder,),
+        )
+
+    def partition_written(self, folder: str, changes: int, tag: str) -> None:
+        """The partition's manifest tells everything up to that count of changes."""
+        self._db.execute(
+            "UPDATE partitions SET written = ?, tag = ? WHERE folder = ?", (changes, tag, folder)
+        )
+
+    def partition_rows(self, folder: str) -> Iterator[list[tuple[Recording, Archived]]]:
+        """Pages of what a partition holds, in an order that depends on nothing else.
+
+        What is recorded meanwhile is in none of the pages.
+        """
+        found = self._db.execute(
+            f"SELECT {rows.HELD_COLUMNS} FROM recordings r"  # noqa: S608 (constants)
+            " JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
+            " WHERE r.partition = (SELECT id FROM partitions WHERE folder = ?)"
+            " ORDER BY c.conversation_id COLLATE BINARY, r.variant, r.version",
+            (folder,),
+        )
+        while page := found.fetchmany(_PAGE):
+            yield [rows.split_held(row) for row in page]
+
+    def everything(self) -> Iterator[list[tuple[Recording, Archived]]]:
+        """Pages of all that is archived, in no particular order."""
+        found = self._db.execute(
+            f"SELECT {rows.HELD_COLUMNS} FROM recordings r"  # noqa: S608 (constants)
+            " JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
+        )
+        while page := found.fetchmany(_PAGE):
+            yield [rows.split_held(row) for row in page]
+
+    def is_archived(self, path: str, folder: str) -> bool:
+        """Whether a file is on record."""
+        row = self._db.execute(
+            "SELECT 1 FROM recordings WHERE path = ?"
+            " AND partition = (SELECT id FROM partitions WHERE folder = ?)",
+            (path, folder),
+        ).fetchone()
+        return row is not None
+
+    def holds_anything(self) -> bool:
+        """Whether any recording is on record."""
+        return self._db.execute("SELECT 1 FROM recordings LIMIT 1").fetchone() is not None

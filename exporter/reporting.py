@@ -1,0 +1,129 @@
+"""The results of a run, from the ledger to a file that can be read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from exporter.errors import DestinationError
+from exporter.layout import RESERVED
+from exporter.results import (
+    PiiAccess,
+    PiiAccessState,
+    Result,
+    RunInfo,
+    Summary,
+    render,
+    to_result,
+)
+from exporter.sinks.local import LocalSink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from exporter.ledger import Ledger, LedgerThread
+    from exporter.sinks.base import Sink
+
+_PAGE = 1000
+
+_log = structlog.get_logger()
+
+
+def results_path(run_id: str) -> str:
+    """Where a run's results lie in the archive."""
+    return f"{RESERVED}/runs/{run_id}/results.json"
+
+
+class Reporter:
+    """Tells the latest run of a ledger."""
+
+    def __init__(self, sink: Sink, ledger: Ledger, thread: LedgerThread) -> None:
+        self._sink = sink
+        self._ledger = ledger
+        self._thread = thread
+
+    async def summary(
+        self,
+        *,
+        elapsed_seconds: float,
+        rate_limited: int,
+        requests: int | None = None,
+        retries: int | None = None,
+    ) -> Summary:
+        """The run in numbers; requests and retries by its outcomes where nobody counted them."""
+        totals = await self._thread.run(self._ledger.totals)
+        projects = await self._thread.run(self._ledger.projects)
+        counts = {str(status): count for status, count in totals.by_status.items()}
+        return Summary(
+            conversations=totals.conversations,
+            requested=sum(counts.values()),
+            **counts,
+            duplicates=totals.duplicates,
+            bytes=totals.size,
+            audio_seconds=round(totals.audio_seconds, 3),
+            elapsed_seconds=round(elapsed_seconds, 3),
+            requests=totals.requests if requests is None else requests,
+            retries=totals.retries if retries is None else retries,
+            rate_limited=rate_limited,
+            errors=totals.errors,
+            pii_access=[
+                PiiAccess(account_id=account, project_id=project, state=PiiAccessState.UNKNOWN)
+                for account, project in projects
+            ],
+        )
+
+    async def write(self, run: RunInfo, summary: Summary) -> str:
+        """Write the results into the archive; returns where they lie.
+
+        Raises:
+            DestinationError: the archive or the ledger cannot be written.
+        """
+        path = results_path(run.id)
+        await self._sink.replace(path, render(run, summary, self._results()))
+        text = msgspec.json.encode(summary).decode()
+        await self._thread.run(self._ledger.results_rendered, text)
+        return f"{self._sink.url}/{path}"
+
+    async def write_elsewhere(self, run: RunInfo, summary: Summary) -> str | None:
+        """The same where the archive cannot be written; None where nothing can."""
+        for folder in _elsewhere():
+            try:
+                return await self.write_beside(folder / f"{run.id}.results.json", run, summary)
+            except DestinationError as error:
+                _log.error("results.not_written", path=str(folder), reason=error.message)
+        return None
+
+    async def write_beside(
+        self,
+        file: Path,
+        run: RunInfo,
+        summary: Summary,
+        *,
+        dir_mode: int = 0o700,
+        file_mode: int = 0o600,
+    ) -> str:
+        """Write the results to a file outside the archive; returns its name.
+
+        Raises:
+            DestinationError: it cannot be written.
+        """
+        sink = LocalSink(file.parent, run_id=run.id, dir_mode=dir_mode, file_mode=file_mode)
+        await sink.replace(file.name, render(run, summary, self._results()))
+        return str(file)
+
+    async def _results(self) -> AsyncIterator[list[Result]]:
+        last = 0
+        while page := await self._thread.run(self._ledger.results, last, _PAGE):
+            yield [to_result(recording, outcome) for _, recording, outcome in page]
+            last = page[-1][0]
+
+
+def _elsewhere() -> list[Path]:
+    """Where results may lie when the archive cannot be written: what lasts longer comes first."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return [Path(home) / "exporter" / "results", Path(tempfile.gettempdir())]

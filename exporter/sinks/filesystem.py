@@ -1,0 +1,134 @@
+"""The operating system's calls that change a local archive: the seam at which tests make it fail.
+
+Everything that an archive's promises rest on goes through here, so a test can count the steps,
+stop the world between any two of them, and forget what was not synced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from exporter.errors import DestinationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NO_HARD_LINKS: Final = {
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EMLINK,
+}
+_ADVICE: Final = {
+    errno.ENOSPC: "The disk is full: free some space and run again; what is archived stays.",
+    errno.EDQUOT: "The disk quota is used up: free some space and run again.",
+    errno.EROFS: "The file system is read-only: mount it writable, or choose another archive.",
+    errno.EACCES: "Check who owns the archive and its permissions.",
+    errno.EPERM: "Check who owns the archive and its permissions.",
+    errno.ENOENT: "The folder vanished: check that the file system is still mounted.",
+    errno.ESTALE: "The folder vanished: check that the file system is still mounted.",
+    errno.ENODEV: "The folder vanished: check that the file system is still mounted.",
+    errno.ENOTDIR: "A file stands where a folder is needed: choose another archive.",
+    errno.EFBIG: "The file size limit of this process or file system is too low.",
+    errno.EIO: "The disk reports errors: check its health before the next run.",
+    errno.EMFILE: "Too many open files: lower the concurrency or raise `ulimit -n`.",
+}
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
+
+
+class FileSystem:
+    """The calls themselves."""
+
+    def create(self, path: Path, mode: int) -> int:
+        """A new file, open for writing; fails where there is one."""
+        descriptor = os.open(path, _CREATE, mode)
+        os.fchmod(descriptor, mode)  # the mode given to open is cut by the umask
+        return descriptor
+
+    def write(self, descriptor: int, data: memoryview) -> None:
+        """All of `data`, where the system call alone may write less."""
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    def sync(self, descriptor: int) -> None:
+        """Return when the file's content is on the medium itself."""
+        if sys.platform == "darwin" and _FULL_SYNC is not None:
+            with contextlib.suppress(OSError):  # file systems that cannot do it
+                fcntl.fcntl(descriptor, _FULL_SYNC)
+                return
+        os.fsync(descriptor)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return when the names in a folder are on the medium itself."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some network file systems sync no folders
+                raise
+        finally:
+            os.close(descriptor)
+
+    def make_folder(self, folder: Path, mode: int) -> None:
+        """A new folder; fails where there is one."""
+        folder.mkdir()
+        folder.chmod(mode)  # mkdir's mode is cut by the umask
+
+    def link(self, source: Path, target: Path) -> None:
+        """A second name for a file; fails where that name is taken."""
+        os.link(source, target)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Another name for a file, in place of what had that name."""
+        source.rename(target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+        path.unlink()
+
+
+class HashingFile(io.FileIO):
+    """A new file that hashes what is written to it, so that both happen in one thread hop."""
+
+    def __init__(self, system: FileSystem, path: Path, mode: int) -> None:
+        super().__init__(str(path), "wb", opener=lambda *_: system.create(path, mode))
+        self._system = system
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        """All of `data`."""
+        self.digest.update(data)
+        self._system.write(self.fileno(), memoryview(data))
+        return len(data)
+
+
+@contextlib.contextmanager
+def translated(
+    path: Path,
+    *,
+    verb: str = "write",
+    missing_is_fine: bool = False,
+    existing_is_fine: bool = False,
+) -> Iterator[None]:
+    """Errors of the operating system become ours, with advice."""
+    try:
+        yield
+    except OSError as error:
+        if (missing_is_fine and isinstance(error, FileNotFoundError)) or (
+            existing_is_fine and isinstance(error, FileExistsError)
+        ):
+            raise
+        raise DestinationError(
+            f"cannot {verb} {path}: {error.strerror or error}",
+            hint=_ADVICE.get(error.errno or 0, ""),
+        ) from None

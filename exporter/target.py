@@ -1,0 +1,77 @@
+"""Where a recording is to be written, and what that means for what is archived of it already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from exporter.layout import Layout, versioned
+from exporter.model import Archived, Drift, Outcome, Status
+from exporter.plan import Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporter.ledger import Ledger, LedgerThread, Planned
+    from exporter.sinks.base import Sink
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to write a recording.
+
+    Attributes:
+        path: relative to the archive.
+        version: that it is going to be.
+        known: versions by digest: content that is archived already and is not written again.
+    """
+
+    path: str
+    version: int = 1
+    known: Mapping[str, Archived] = field(default_factory=dict)
+
+
+async def target_of(
+    planned: Planned, layout: Layout, sink: Sink, ledger: Ledger, thread: LedgerThread
+) -> Target:
+    """Where to write; a file that somebody changed is moved out of the way.
+
+    Raises:
+        DestinationError: the archive cannot be written.
+    """
+    recording, archived = planned.recording, planned.archived
+    if archived is None:
+        return Target(layout.path(recording))
+    if planned.decision == Decision.REFRESH:
+        versions = await thread.run(ledger.versions, recording)
+        version = versions[-1].version + 1
+        return Target(
+            versioned(versions[0].path, version), version, {one.sha256: one for one in versions}
+        )
+    if planned.decision == Decision.CHANGED:
+        aside = await sink.set_aside(archived.path)
+        _log.warning("recording.set_aside", recording=str(recording), path=aside)
+    return Target(archived.path, archived.version)
+
+
+def with_drift(planned: Planned, outcome: Outcome) -> Outcome:
+    """The outcome, saying so where the content differs from what was archived before."""
+    before, now = planned.archived, outcome.archived
+    if before is None or now is None or outcome.status is not Status.EXPORTED:
+        return outcome
+    if before.sha256 == now.sha256:
+        return outcome
+    kept = before.path if planned.decision == Decision.REFRESH else None
+    _log.warning(
+        "recording.drifted",
+        recording=str(planned.recording),
+        path=now.path,
+        version=now.version,
+        previous_path=kept,
+        previous_sha256=before.sha256,
+    )
+    return replace(outcome, drift=Drift(before.sha256, kept))

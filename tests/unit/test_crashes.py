@@ -1,0 +1,331 @@
+"""A crash between any two steps of the file system: nothing lost, nothing half, nothing invented.
+
+The ledger and the local sink work on real files. Between any two calls that change the file system
+the world may end: by `kill -9`, after which everything done so far is there, or by a loss of power,
+after which of everything that was not synced any part may be missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from exporter.findings import Findings
+from exporter.ledger import Ledger, LedgerThread
+from exporter.model import (
+    Archived,
+    AudioFormat,
+    Direction,
+    Outcome,
+    Recording,
+    Redaction,
+    Status,
+)
+from exporter.partitions import Partitions
+from exporter.plan import Decision
+from exporter.recorder import Recorder
+from exporter.sinks.base import AlreadyExistsError
+from exporter.sinks.filesystem import FileSystem
+from exporter.sinks.local import LocalSink
+from exporter.verify import NullWatcher, Scope, verify
+
+if TYPE_CHECKING:
+    import random
+
+NOW = datetime(2026, 5, 21, tzinfo=UTC)
+AUDIO = AudioFormat("pcm_u8", 8000, 1, 8, 0.5)
+NAMES = [f"CA{number}" for number in range(6)]
+
+
+class CrashError(BaseException):
+    """The process is no more."""
+
+
+@dataclass
+class FragileFileSystem(FileSystem):
+    """Counts the steps, ends the world before one of them, and knows what was synced."""
+
+    steps_left: int | None = None
+    crashed: bool = False
+    unsynced_names: list[tuple[str, Path, Path | None]] = field(default_factory=list)
+    unsynced_files: dict[int, list[Path]] = field(default_factory=dict)
+
+    def _step(self) -> None:
+        if self.steps_left is not None:
+            self.steps_left -= 1
+            self.crashed = self.crashed or self.steps_left < 0
+        if self.crashed:
+            raise CrashError
+
+    def create(self, path: Path, mode: int) -> int:
+        self._step()
+        descriptor = super().create(path, mode)
+        self.unsynced_files[descriptor] = [path]
+        self.unsynced_names.append(("create", path, None))
+        return descriptor
+
+    def write(self, descriptor: int, data: memoryview) -> None:
+        self._step()
+        super().write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        self._step()
+        super().sync(descriptor)
+        self.unsynced_files.pop(descriptor, None)
+
+    def sync_folder(self, folder: Path) -> None:
+        self._step()
+        super().sync_folder(folder)
+        self.unsynced_names = [one for one in self.unsynced_names if one[1].parent != folder]
+
+    def make_folder(self, folder: Path, mode: int) -> None:
+        self._step()
+        super().make_folder(folder, mode)
+        self.unsynced_names.append(("folder", folder, None))
+
+    def link(self, source: Path, target: Path) -> None:
+        self._step()
+        super().link(source, target)
+        self._also_named(source, target)
+        self.unsynced_names.append(("create", target, None))
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._step()
+        before = Path(tempfile.mkdtemp(dir=GRAVEYARD.name)) / "before"
+        if target.exists():
+            before.write_bytes(target.read_bytes())
+        super().rename(source, target)
+        self._also_named(source, target)
+        self.unsynced_names.append(("rename", target, before))
+
+    def unlink(self, path: Path) -> None:
+        self._step()
+        super().unlink(path)
+
+    def _also_named(self, source: Path, target: Path) -> None:
+        for names in self.unsynced_files.values():
+            if source in names:
+                names.append(target)
+
+    def lose_power(self, luck: random.Random) -> None:
+        """Undo an arbitrary part of what was not synced."""
+        for path in (name for names in self.unsynced_files.values() for name in names):
+            if path.exists():
+                path.write_bytes(path.read_bytes()[: luck.randrange(path.stat().st_size + 1)])
+        for what, path, before in reversed(self.unsynced_names):
+            if luck.random() < 0.5:
+                continue
+            if what == "folder":
+                shutil.rmtree(path, ignore_errors=True)
+            elif what == "create":
+                path.unlink(missing_ok=True)
+            elif what == "rename" and before:
+                if before.exists():
+                    path.write_bytes(before.read_bytes())
+                else:
+                    path.unlink(missing_ok=True)
+
+
+GRAVEYARD = tempfile.TemporaryDirectory()
+
+
+def body(name: str) -> bytes:
+    """A whole WAV file, another one for each name."""
+    sound = hashlib.sha256(name.encode()).digest() * 125
+    header = b"RIFF" + (36 + len(sound)).to_bytes(4, "little") + b"WAVEfmt " + bytes([16, 0, 0, 0])
+    rate = (8000).to_bytes(4, "little")
+    return (
+        header + b"\1\0\1\0" + rate + rate + b"\1\0\x08\0data" + len(sound).to_bytes(4, "little")
+    ) + sound
+
+
+def recording(name: str) -> Recording:
+    return Recording("acme", "shop", name, Direction.USER, Redaction.RAW, NOW)
+
+
+class Run:
+    """What the pipeline does with ledger and sink, without the network."""
+
+    def __init__(self, root: Path, number: int) -> None:
+        self.id = f"20260521T000000Z-{number:04x}"
+        self.system = FragileFileSystem()
+        self.root = root
+        self.sink = LocalSink(
+            root, run_id=self.id, dir_mode=0o700, file_mode=0o600, system=self.system
+        )
+        self.done: set[str] = set()
+
+    async def export(self, names: list[str], steps: int | None, *, in_pieces: bool) -> None:
+        await self.sink.prepare()
+        (self.root / "_exporter").mkdir(exist_ok=True)
+        async with LedgerThread() as thread:
+            ledger = await thread.run(Ledger, self.root / "_exporter" / "ledger.sqlite")
+            try:
+                self.system.steps_left = steps
+                left = await thread.run(ledger.left_run)
+                if left:
+                    await thread.run(ledger.end_run, "interrupted", 137, NOW)
+                    await thread.run(ledger.results_rendered, "{}")
+                await self.sink.sweep(None, None)
+                await self._export(ledger, thread, names, in_pieces=in_pieces)
+            finally:
+                await thread.run(ledger.close)
+
+    async def _export(
+        self, ledger: Ledger, thread: LedgerThread, names: list[str], *, in_pieces: bool
+    ) -> None:
+        partitions = Partitions(self.sink, ledger, thread)
+        await partitions.learn(["acme/shop/2026-05-21"])
+        await thread.run(ledger.begin_run, self.id, NOW, "{}")
+        looked = await thread.run(ledger.look_up, [recording(name) for name in names])
+        sizes = await self.sink.sizes([one.archived.path for one in looked if one.archived])
+        assert None not in sizes, "the ledger knows a file that is not there"
+        skipped = Outcome(Status.SKIPPED)
+        await thread.run(
+            ledger.plan,
+            [(one, Decision.NEW, skipped if one.archived else None) for one in looked],
+        )
+
+        def ended(outcome: Outcome) -> None:
+            if outcome.archived:
+                self.done.add(outcome.archived.path)
+
+        async def committed() -> None:
+            """Nothing to check here."""
+
+        recorder = Recorder(self.sink, ledger, thread, ended, committed)
+        recording_task = asyncio.create_task(recorder.run())
+        try:
+            for planned in await thread.run(ledger.planned, 0, 100):
+                name = planned.recording.conversation_id
+                held = await self._write(name, in_pieces=in_pieces)
+                await recorder.put(planned.seq, Outcome(Status.EXPORTED, held, attempts=1))
+        finally:
+            await recorder.close()
+            await recording_task
+        await partitions.write()
+        await thread.run(ledger.end_run, "complete", 0, NOW)
+        await thread.run(ledger.results_rendered, "{}")
+
+    async def _write(self, name: str, *, in_pieces: bool) -> Archived:
+        path = f"acme/shop/2026-05-21/{name}/user.raw.wav"
+        data = body(name)
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            if in_pieces:
+                upload = await self.sink.begin(path)
+                try:
+                    await upload.write(data[:100])
+                    await upload.write(data[100:])
+                    await upload.commit()
+                finally:
+                    await upload.abort()
+            else:
+                await self.sink.put(path, data)
+        except AlreadyExistsError as error:
+            assert error.sha256 == digest, "a final name has other content"  # noqa: PT017
+        return Archived(path, len(data), digest, AUDIO, NOW, None)
+
+
+class Crashes(RuleBasedStateMachine):
+    """Runs that crash at any step, in any order, and what must hold after each."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.root = Path(self.folder.name) / "archive"
+        self.runs = 0
+        self.promised: set[str] = set()
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.run(list(NAMES), None, in_pieces=False)
+            tally = asyncio.run(self.verified())
+            assert (tally.ok, tally.differences) == (len(NAMES), 0), tally
+            self.folder.cleanup()
+
+    def run(self, names: list[str], steps: int | None, *, in_pieces: bool) -> Run:
+        self.runs += 1
+        run = Run(self.root, self.runs)
+        try:
+            asyncio.run(run.export(names, steps, in_pieces=in_pieces))
+        except CrashError:
+            assert steps is not None
+        except BaseExceptionGroup as group:
+            assert group.subgroup(CrashError)  # noqa: PT017
+        self.promised |= run.done
+        return run
+
+    names = st.lists(st.sampled_from(NAMES), min_size=1, unique=True)
+
+    @rule(names=names, steps=st.integers(0, 120), in_pieces=st.booleans())
+    def killed(self, names: list[str], steps: int, *, in_pieces: bool) -> None:
+        self.run(names, steps, in_pieces=in_pieces)
+
+    @rule(names=names, steps=st.integers(0, 120), in_pieces=st.booleans(), luck=st.randoms())
+    def power_lost(
+        self, names: list[str], steps: int, luck: random.Random, *, in_pieces: bool
+    ) -> None:
+        run = self.run(names, steps, in_pieces=in_pieces)
+        run.system.lose_power(luck)
+
+    @rule(names=names, in_pieces=st.booleans())
+    def finished(self, names: list[str], *, in_pieces: bool) -> None:
+        self.run(names, None, in_pieces=in_pieces)
+
+    @rule()
+    def ledger_lost(self) -> None:
+        for path in self.root.glob("_exporter/ledger.sqlite*"):
+            path.unlink()
+
+    @invariant()
+    def final_names_are_whole(self) -> None:
+        if not hasattr(self, "root"):
+            return
+        for path in self.root.glob("acme/*/*/*/*.wav"):
+            assert path.read_bytes() == body(path.parent.name), "a partial file has a final name"
+
+    @invariant()
+    def what_was_promised_is_there(self) -> None:
+        for path in getattr(self, "promised", ()):
+            assert (self.root / path).exists(), "a file vanished after it was said to be archived"
+
+    async def verified(self) -> Any:
+        sink = LocalSink(self.root, run_id="reader", dir_mode=0o700, file_mode=0o600)
+        findings = Findings()
+        async with LedgerThread() as thread:
+            ledger = Ledger(self.root / "_exporter" / "ledger.sqlite", read_only=True)
+            await verify(
+                sink,
+                ledger,
+                thread,
+                findings,
+                scope=Scope(),
+                concurrency=2,
+                watcher=NullWatcher(),
+            )
+            ledger.close()
+        tally = findings.tally()
+        findings.close()
+        return tally
+
+
+TestCrashes = Crashes.TestCase
+TestCrashes.settings = settings(
+    max_examples=15,
+    stateful_step_count=8,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestCrashes = pytest.mark.timeout(300)(TestCrashes)
