@@ -146,7 +146,7 @@ async def _fetch(base_url: str, case: Case) -> None:
                 yield Recording("a", "p", f"CA{number}", Direction.COMBINED, Redaction.REDACTED)
 
         async def work(recording: Recording) -> None:
-            await fetcher.fetch(recording, Target(""))
+            await fetcher.fetch(recording, Target("wherever.wav"))
 
         await run_pool(recordings(), work, concurrency=case.concurrency, stop=stop.event)
 

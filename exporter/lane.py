@@ -16,7 +16,10 @@ from exporter.learner import RateLearner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_CATCH_UP = 0.02  # seconds; timers wake up late, and what was late may follow sooner
+# Timers wake up late, on a busy machine by many requests; what was late may follow sooner, by so
+# many seconds and so much of what the server is known to take at once.
+_CATCH_UP, _LEAST_CATCH_UP = 0.25, 0.02
+_CATCH_UP_SHARE = 0.3
 _TOLD_CHANGE = 0.1  # a rate is told of again when it differs by so much
 _RETRY_SHARE = 0.2  # of the requests that were answered …
 _RETRIES_A_SECOND = 10.0  # … and so many besides
@@ -84,9 +87,11 @@ class Lane:
         """A request leaves."""
         learner = self.learner
         if learner is not None and learner.rate is not None:
-            if self._slot > now - _CATCH_UP:
+            known = _CATCH_UP_SHARE * learner.size / learner.rate
+            earliest = now - min(_CATCH_UP, max(known, _LEAST_CATCH_UP))
+            if self._slot > earliest:
                 learner.departed(now)
-            self._slot = max(self._slot, now - _CATCH_UP) + 1 / learner.rate
+            self._slot = max(self._slot, earliest) + 1 / learner.rate
         self.under_way += 1
         return Turn(self, now, self.under_way >= int(self.concurrency.limit))
 

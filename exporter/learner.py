@@ -25,7 +25,8 @@ Why it converges: a refusal at a held rate always lowers the limit, so a belief 
 lasts for one stretch. Stretches that start above the limit get longer as the belief comes closer,
 and the longer a stretch, the less it matters how large the bucket is: `accepted / seconds` is a
 lower bound, `accepted / active seconds` an upper one, and they meet. A belief that is too low is
-found out by the next probe, which ends later than foretold.
+found out by the next probe, which ends later than foretold; and what a wrong bucket size hides from
+that, the half percent that every confirmed probe adds finds out.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ from exporter.bucket import Stretch, fit, rate_of
 _MARGIN, _MOST_MARGIN = 0.02, 0.06
 _FIRST_SHARE = 0.5  # of the rate at which the first refusal came
 _SLOWEST = 1.0  # requests a second to start from, when even the first request was refused
+_CREEP = 1.005
 _SPENDING = 1.25  # times the limit
 _SPENT_SHARE = 0.8  # of the tokens believed to be in the bucket after a pause
 _PAUSE_BUDGET = 0.02  # share of the time that probes may cost
 _FALLEN = 0.75  # of the best limit so far
 _REFUSAL_BUDGET = 0.005  # share of the requests that may be refused
-_FIRST_PROBE = 4.0  # seconds
+_FIRST_PROBE = 5.0  # seconds
 _FIRST_PROBE_REQUESTS = 40
 _SHORTEST_PROBING = 5.0  # seconds between two probes
 _REMEMBERED = 5  # stretches
@@ -158,7 +160,9 @@ class RateLearner:
         width, weight = (0.3, 0.8) if young else (0.05, 0.5)
         between = (1 - width) * limit, (1 + width) * limit
         found = limit + weight * (rate_of(stretch, self.size, between) - limit)
-        self.limit = min(found, self._too_fast)
+        # A bucket believed too large hides a limit believed too low: half a percent more each time
+        # is found out by a refusal where it is too much, and never where it is not.
+        self.limit = min(_CREEP * found, self._too_fast)
 
     def _find(self, stretch: Stretch, rate: float) -> float:
         rates = 0.4 * 1.02 * rate, 1.02 * rate

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["HardCap", "Throttle", "Turn"]
 
 _WINDOW = 1.01  # seconds; a hundredth more than promised, for requests bunch up on their way
-_CATCH_UP = 0.02  # seconds; timers wake up late, and what was late may follow sooner
+_CATCH_UP = 0.25  # seconds; timers wake up late, and what was late may follow sooner
 _MOST_JITTER = 1.0  # seconds
 _TICK = 1e-6  # seconds; a wait that rounding has made shorter would never end
 
