@@ -42,24 +42,39 @@ async def recover(
     await _sweep(sink, ledger, thread, left, taken_over_from)
     if left is None:
         return
-    run = _told(left)
-    reporter = Reporter(sink, ledger, thread)
+    begun = _begun(left)
     if left.status is None:
-        await thread.run(ledger.end_run, run.status, run.exit_code, left.seen_at)
-        _log.warning("run.was_killed", run=left.run_id, last_seen=run.finished_at)
+        await thread.run(ledger.end_run, RunStatus.INTERRUPTED, KILLED, left.seen_at)
+        _log.warning("run.was_killed", run=left.run_id, last_seen=timestamp(left.seen_at))
+    if begun is None:
+        _log.warning(
+            "results.not_written",
+            run=left.run_id,
+            reason="another version began the run, and what it noted of it cannot be read",
+        )
+        return
+    run = _told(left, begun)
+    reporter = Reporter(sink, ledger, thread)
     elapsed = ((left.finished_at or left.seen_at) - left.started_at).total_seconds()
     # How often a killed run was rate limited, nobody knows any more.
     findings = await reporter.findings(
-        enough_identical=run.config["export"].get("enough_identical", ENOUGH_IDENTICAL)
+        enough_identical=run.config.get("export", {}).get("enough_identical", ENOUGH_IDENTICAL)
     )
     summary = await reporter.summary(elapsed_seconds=elapsed, rate_limited=0, findings=findings)
     written = await reporter.write(run, summary)
     _log.info("results.written_later", run=left.run_id, results=written)
 
 
-def _told(left: LeftRun) -> RunInfo:
+def _begun(left: LeftRun) -> RunInfo | None:
+    """What a run noted of itself when it began; None if another version did, in its own way."""
+    try:
+        return msgspec.json.decode(left.info, type=RunInfo)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _told(left: LeftRun, begun: RunInfo) -> RunInfo:
     """What the results of such a run say of it."""
-    begun = msgspec.json.decode(left.info, type=RunInfo)
     return msgspec.structs.replace(
         begun,
         finished_at=timestamp(left.finished_at or left.seen_at),
@@ -86,10 +101,22 @@ async def _sweep(
         _log.info("archive.swept", temporary_files=removed)
 
 
-async def _touched_by(left: LeftRun, ledger: Ledger, thread: LedgerThread) -> list[str]:
-    """Folders in which a killed run may have left temporary files."""
-    output = msgspec.json.decode(left.info, type=RunInfo).config["output"]
-    layout = Layout(LayoutStyle(output["layout"]), ZoneInfo(output["timezone"]))
+def _layout(left: LeftRun) -> Layout | None:
+    begun = _begun(left)
+    if begun is None:
+        return None
+    try:
+        output = begun.config["output"]
+        return Layout(LayoutStyle(output["layout"]), ZoneInfo(output["timezone"]))
+    except (LookupError, TypeError, ValueError):  # a time zone that is not known is a LookupError
+        return None
+
+
+async def _touched_by(left: LeftRun, ledger: Ledger, thread: LedgerThread) -> list[str] | None:
+    """Folders in which a killed run may have left temporary files; None: any."""
+    layout = _layout(left)
+    if layout is None:
+        return None
     recordings = await thread.run(ledger.perhaps_under_way, _AHEAD)
     partitions = await thread.run(ledger.changed_partitions)
     folders = {

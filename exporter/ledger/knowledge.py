@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _Key = tuple[int, int, str]  # project, its folded twin, conversation id
 _PAGE = 1000
+_OF_PARTITION = (
+    "JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
+    " WHERE r.partition = (SELECT id FROM partitions WHERE folder = ?)"
+)
 
 
 @dataclass(slots=True)
@@ -260,8 +264,11 @@ class Knowledge(Pairs):
     ) -> list[tuple[Recording, Archived]]:
         """Enter what a partition's manifest says; what is known already stays as it is.
 
+        A version that is known by another path is kept as what also lies there: the manifest goes
+        on to tell it, and `verify` to look for it, and nothing else speaks of it.
+
         Returns:
-            Rows that contradict this ledger: same version, other content.
+            Rows that contradict this ledger: same file, other content.
         """
         contradictions = []
         told = 0
@@ -274,7 +281,8 @@ class Knowledge(Pairs):
             # What this ledger knows and the manifest does not tell is to be written into it.
             self._db.execute(
                 "UPDATE partitions SET tag = ?, changes = changes +"
-                " ((SELECT count(*) FROM recordings WHERE partition = partitions.id) <> ?)"
+                " ((SELECT count(*) FROM recordings WHERE partition = partitions.id)"
+                "  + (SELECT count(*) FROM also_held WHERE partition = partitions.id) <> ?)"
                 " WHERE id = ?",
                 (tag, told, number),
             )
@@ -287,22 +295,52 @@ class Knowledge(Pairs):
         keys = [self._key(recording) for recording in recordings]
         known = self._conversations(keys, recordings)
         contradictions = []
+        told = []
         for key, (recording, archived) in zip(keys, batch, strict=True):
             place = (known[key].number, rows.variant_name(recording), archived.version)
             row = self._db.execute(
-                "SELECT sha256 FROM recordings"
+                "SELECT sha256, path FROM recordings"
                 " WHERE conversation = ? AND variant = ? AND version = ?",
                 place,
             ).fetchone()
             if row is None:
                 self._insert(*place, partition, archived)
+            elif row[1] != archived.path:
+                if not self._hold_also(*place, partition, archived):
+                    contradictions.append((recording, archived))
+                continue
             elif row[0].hex() != archived.sha256:
                 contradictions.append((recording, archived))
-        self._learn_proofs(
-            (known[key].number, recording, archived)
-            for key, (recording, archived) in zip(keys, batch, strict=True)
-        )
+            told.append((known[key].number, recording, archived))
+        self._learn_proofs(told)
         return contradictions
+
+    def _hold_also(
+        self, conversation: int, variant: str, version: int, partition: int, archived: Archived
+    ) -> bool:
+        """Enter a file of a version that is known by another path; False if it contradicts."""
+        row = self._db.execute(
+            "SELECT sha256 FROM also_held WHERE path = ?", (archived.path,)
+        ).fetchone()
+        if row is not None and row[0].hex() != archived.sha256:
+            return False
+        path, *columns = rows.from_archived(archived)
+        proof = archived.proof
+        self._db.execute(
+            "INSERT OR REPLACE INTO also_held"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                path,
+                partition,
+                conversation,
+                variant,
+                version,
+                *columns,
+                proof.evidence if proof else None,
+                json.dumps(proof.muted_spans) if proof else None,
+            ),
+        )
+        return True
 
     def _insert(
         self, conversation: int, variant: str, version: int, partition: int, archived: Archived
@@ -311,6 +349,7 @@ class Knowledge(Pairs):
             "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (conversation, variant, version, partition, *rows.from_archived(archived)),
         )
+        self._db.execute("DELETE FROM also_held WHERE path = ?", (archived.path,))
 
     def _partition(self, partition: Partition) -> int:
         number = self._partition_numbers.get(partition.folder)
@@ -345,8 +384,9 @@ class Knowledge(Pairs):
         """The partition's manifest, written before, is not there any more."""
         self._db.execute(
             "UPDATE partitions SET changes = max(changes, written + 1), tag = NULL"
-            " WHERE folder = ? AND EXISTS"
-            " (SELECT 1 FROM recordings WHERE partition = partitions.id)",
+            " WHERE folder = ? AND"
+            " (EXISTS (SELECT 1 FROM recordings WHERE partition = partitions.id)"
+            " OR EXISTS (SELECT 1 FROM also_held WHERE partition = partitions.id))",
             (folder,),
         )
 
@@ -362,25 +402,30 @@ class Knowledge(Pairs):
         What is recorded meanwhile is in none of the pages.
         """
         found = self._db.execute(
-            f"SELECT r.conversation, {rows.HELD_COLUMNS} FROM recordings r"  # noqa: S608 (constants)
-            " JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
-            " WHERE r.partition = (SELECT id FROM partitions WHERE folder = ?)"
-            " ORDER BY c.conversation_id COLLATE BINARY, r.variant, r.version",
-            (folder,),
+            f"SELECT * FROM (SELECT 0, r.conversation, {rows.HELD_COLUMNS}, NULL, NULL"  # noqa: S608 (constants)
+            f" FROM recordings r {_OF_PARTITION} UNION ALL"
+            f" SELECT 1, r.conversation, {rows.HELD_COLUMNS}, r.evidence, r.muted_spans"
+            f" FROM also_held r {_OF_PARTITION})"
+            " ORDER BY conversation_id COLLATE BINARY, variant, version, path",
+            (folder, folder),
         )
         while page := found.fetchmany(_PAGE):
-            held = [(row[0], *rows.split_held(row[1:])) for row in page]
+            held = [(row[1], *rows.split_also_held(row[2:])) for row in page]
             proven = self._with_proofs(held)
-            yield [(each[1], archived) for each, archived in zip(held, proven, strict=True)]
+            yield [
+                (each[1], each[2] if row[0] else archived)
+                for row, each, archived in zip(page, held, proven, strict=True)
+            ]
 
     def everything(self) -> Iterator[list[tuple[Recording, Archived]]]:
         """Pages of all that is archived, in no particular order."""
-        found = self._db.execute(
-            f"SELECT {rows.HELD_COLUMNS} FROM recordings r"  # noqa: S608 (constants)
-            " JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
-        )
-        while page := found.fetchmany(_PAGE):
-            yield [rows.split_held(row) for row in page]
+        for table in ("recordings", "also_held"):
+            found = self._db.execute(
+                f"SELECT {rows.HELD_COLUMNS} FROM {table} r"  # noqa: S608 (constants)
+                " JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
+            )
+            while page := found.fetchmany(_PAGE):
+                yield [rows.split_held(row) for row in page]
 
     def is_archived(self, path: str, folder: str) -> bool:
         """Whether a file is on record."""

@@ -96,6 +96,9 @@ class Pairs(Database):
                 "INSERT OR IGNORE INTO pairs SELECT a.conversation, ?, a.sha256, b.sha256, ?, ?,"
                 " NULL, NULL, NULL FROM recordings a JOIN recordings b USING (conversation)"
                 " WHERE a.conversation = ? AND a.variant = ? AND b.variant = ? AND b.sha256 = ?"
+                # Where another raw file lies elsewhere, this may speak of that one.
+                " AND NOT EXISTS (SELECT 1 FROM also_held h WHERE h.conversation = a.conversation"
+                "  AND h.variant = a.variant AND h.sha256 <> a.sha256)"
                 " ORDER BY a.version DESC LIMIT 1",
                 (
                     recording.direction,
@@ -150,8 +153,7 @@ class Pairs(Database):
             " q.muted_spans FROM json_each(?) j CROSS JOIN proofs q ON q.conversation = j.value",
             (conversations,),
         ):
-            muted = tuple((start, end) for start, end in json.loads(spans))
-            shown = Proof(RedactionEvidence(evidence), muted)
+            shown = rows.to_proof(evidence, spans)
             for variant, digest in zip(_variants(direction), (raw, redacted), strict=True):
                 proofs[number, variant, digest.hex()] = shown
         present: set[tuple[int, str]] = set()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +15,10 @@ from exporter.model import (
     Drift,
     ErrorInfo,
     Outcome,
+    Proof,
     Recording,
     Redaction,
+    RedactionEvidence,
     Status,
 )
 
@@ -134,6 +137,7 @@ HELD_COLUMNS: Final = (
     f"p.account_id, p.project_id, c.conversation_id, r.variant, c.started_at, {ARCHIVED_COLUMNS}"
 )
 _RECORDING_WIDTH: Final = 5
+_HELD_WIDTH: Final = _RECORDING_WIDTH + 11
 
 
 # There are six, and a million recordings ask.
@@ -186,6 +190,22 @@ def to_archived(row: Sequence[Any]) -> Archived:
 def split_held(row: Sequence[Any]) -> tuple[Recording, Archived]:
     """From `HELD_COLUMNS`."""
     return to_recording(row[:_RECORDING_WIDTH]), to_archived(row[_RECORDING_WIDTH:])
+
+
+def split_also_held(row: Sequence[Any]) -> tuple[Recording, Archived]:
+    """From `HELD_COLUMNS`, and the evidence of what is also held, which may be None."""
+    recording, archived = split_held(row[:_HELD_WIDTH])
+    evidence, spans = row[_HELD_WIDTH:]
+    if evidence is None:
+        return recording, archived
+    return recording, replace(archived, proof=to_proof(evidence, spans))
+
+
+def to_proof(evidence: str, spans: str) -> Proof:
+    """From the columns of `pairs`."""
+    return Proof(
+        RedactionEvidence(evidence), tuple((start, end) for start, end in json.loads(spans))
+    )
 
 
 def from_archived(archived: Archived) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-VERSION: Final = 3
+VERSION: Final = 4
 APPLICATION_ID: Final = 0x504F4C59  # lets `file` and others tell our database from others
 
 _PROJECTS: Final = """
@@ -122,7 +122,29 @@ JOIN recordings b ON b.conversation = q.conversation AND b.variant = q.direction
     AND b.sha256 = q.redacted_sha256 AND b.version = (SELECT max(version) FROM recordings l
         WHERE l.conversation = b.conversation AND l.variant = b.variant);
 """
-TABLES: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS
+_ALSO_HELD: Final = """
+CREATE TABLE also_held (               -- the same version once more, as another partition tells
+    path TEXT PRIMARY KEY,
+    partition INTEGER NOT NULL REFERENCES partitions,
+    conversation INTEGER NOT NULL REFERENCES conversations,
+    variant TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    codec TEXT NOT NULL,
+    sample_rate INTEGER NOT NULL,
+    channels INTEGER NOT NULL,
+    bits_per_sample INTEGER NOT NULL,
+    duration_seconds REAL NOT NULL,
+    fetched_at TEXT,
+    correlation_id TEXT,
+    evidence TEXT,                     -- as its partition's manifest tells it, like the next
+    muted_spans TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX also_held_by_partition ON also_held (partition);
+CREATE INDEX also_held_by_conversation ON also_held (conversation);
+"""
+TABLES: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS + _ALSO_HELD
 
 
 def execute_all(db: sqlite3.Connection, script: str) -> None:
@@ -171,8 +193,16 @@ def _to_version_3(db: sqlite3.Connection) -> None:
     execute_all(db, _PAIRS)
 
 
+def _to_version_4(db: sqlite3.Connection) -> None:
+    """Recordings that lie in two partitions. Older versions passed over the second."""
+    execute_all(db, _ALSO_HELD)
+    # So every manifest is read once more before it is written.
+    db.execute("UPDATE partitions SET tag = NULL")
+
+
 MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {
     2: _to_version_2,
     3: _to_version_3,
+    4: _to_version_4,
 }
 """The step that leads to each version from the one before."""

@@ -247,6 +247,41 @@ def test_two_machines_take_turns(archive: Path, exporter: Command, sandbox: Sand
     assert len(list(exporter.folder.glob("one/archive-*/ledger.sqlite"))) == 1
 
 
+def test_what_lies_in_two_partitions_stays_in_both_manifests(
+    exporter: Command, sandbox: Sandbox
+) -> None:
+    """Fetched without a date and, with the ledger lost, again with one: no manifest loses a row."""
+    head = "version: 1\ndefaults: {account_id: acme, project_id: shop}\nconversations: "
+    dated = (
+        "[{id: CA1, started_at: 2026-05-20T10:00:00Z}, {id: CA2, started_at: 2026-05-20T11:00:00Z}]"
+    )
+
+    def export(conversations: str) -> dict[str, Any]:
+        job = exporter.write("job.yaml", f"{head}{conversations}\n")
+        done = exporter("run", job, "--base-url", sandbox.base_url, "--json")
+        assert done.exit_code == 0, done.text
+        summary: dict[str, Any] = json.loads(done.stdout)
+        return summary
+
+    export("[CA1, CA2]")
+    lose_ledger(exporter.archive)
+    export(dated)
+    assert verified(exporter, exporter.archive)[1]["summary"]["ok"] == 4
+    before = (exporter.archive / MANIFEST).read_bytes()
+    assert export("[CA9]")["exported"] == 1
+    told = json.loads((exporter.archive / "acme/shop/undated/manifest.json").read_bytes())
+    assert [one["conversation_id"] for one in told["recordings"]] == ["CA1", "CA2", "CA9"]
+    assert (exporter.archive / MANIFEST).read_bytes() == before
+    code, found = verified(exporter, exporter.archive)
+    assert (code, found["summary"]["ok"], found["warnings"]) == (0, 5, [])
+    plan = exporter("plan", exporter.write("job.yaml", f"{head}[CA1, CA2, CA9]\n"), "--json")
+    assert json.loads(plan.stdout)["archived"] == 3
+    assert export(dated)["skipped"] == 2
+    lose_ledger(exporter.archive)
+    assert export("[CA1, CA2, CA8]")["skipped"] == 2
+    assert verified(exporter, exporter.archive)[1]["summary"]["ok"] == 6
+
+
 def test_an_archive_that_is_not_mounted_is_not_filled_anew(
     archive: Path, exporter: Command, run: Callable[..., Finished]
 ) -> None:

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import ArchiveBusyError, DestinationError, ErrorKind
-from exporter.ledger import Ledger, Partition
+from exporter.ledger import Ledger, Partition, schema
 from exporter.model import (
     Archived,
     AudioFormat,
     Direction,
     ErrorInfo,
     Outcome,
+    Proof,
     Recording,
     Redaction,
+    RedactionEvidence,
     Status,
 )
 from exporter.plan import Decision
@@ -164,7 +166,7 @@ def test_a_ledger_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
     assert ledger.left_run() is None
     ledger.close()
     with sqlite3.connect(path) as again:
-        assert again.execute("PRAGMA user_version").fetchone() == (2,)
+        assert again.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
         assert again.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     again.close()
     new = Ledger(tmp_path / "new.sqlite")
@@ -325,6 +327,62 @@ def test_what_a_manifest_says_is_learnt_once_and_never_believed_against_the_ledg
     assert [one.archived for one in ledger.look_up([recording()])] == [archived()]
     # It also told less than the ledger knows: the manifest is to be written anew.
     assert ledger.changed_partitions() == [SHOP]
+
+
+UNDATED = Partition("acme", "shop", "undated", "acme/shop/undated")
+PROOF = Proof(RedactionEvidence.CONFIRMED, ((0.5, 1.0),))
+
+
+def there(*, digest: str = "aabb") -> tuple[Recording, Archived]:
+    """`recording()` once more, as the manifest of another partition tells it."""
+    path = f"{UNDATED.folder}/CA1/user.raw.wav"
+    return recording(), Archived(path, 9, digest, AUDIO, None, None, 1, PROOF)
+
+
+def everything(ledger: Ledger) -> set[str]:
+    return {one.path for page in ledger.everything() for _, one in page}
+
+
+@pytest.mark.parametrize("digest", ["aabb", "eeff"])
+def test_a_recording_in_two_partitions_stays_on_record_in_both(
+    open_ledger: Callable[[], Ledger], digest: str
+) -> None:
+    """The second is told by its partition just as it was learnt, and never taken for the first."""
+    ledger = open_ledger()
+    ledger.learn(SHOP, "tag-1", [(recording(), archived())])
+    for _ in range(2):
+        assert ledger.learn(UNDATED, "tag-2", [there(digest=digest)]) == []
+    assert ledger.changed_partitions() == []
+    assert list(ledger.partition_rows(UNDATED.folder)) == [[there(digest=digest)]]
+    assert [len(page) for page in ledger.partition_rows(SHOP.folder)] == [1]
+    assert everything(ledger) == {archived().path, there()[1].path}
+    assert [one.archived for one in ledger.look_up([recording()])] == [archived()]
+    lie = there(digest="0011")
+    assert ledger.learn(UNDATED, "tag-3", [lie]) == [lie]
+    assert list(ledger.partition_rows(UNDATED.folder)) == [[there(digest=digest)]]
+    ledger.learn(UNDATED, "tag-4", [])
+    assert ledger.changed_partitions() == [UNDATED]
+    ledger.partition_written(UNDATED.folder, ledger.partition_changes(UNDATED.folder), "tag-5")
+    ledger.partition_lost_manifest(UNDATED.folder)
+    assert ledger.changed_partitions() == [UNDATED]
+
+
+def test_a_ledger_of_version_3_reads_every_manifest_once_more(tmp_path: Path) -> None:
+    """It passed over what lies in two partitions, so what it read before counts as not read."""
+    path = tmp_path / "ledger.sqlite"
+    old = Ledger(path)
+    old.learn(SHOP, "tag-1", [(recording(), archived())])
+    old.close()
+    current = tables(path)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE also_held")
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+    new = Ledger(path)
+    assert new.partition_tags([SHOP.folder]) == {SHOP.folder: None}
+    assert new.look_up([recording()])[0].archived == archived()
+    new.close()
+    assert tables(path) == current
 
 
 def test_learning_from_a_broken_manifest_leaves_nothing_behind(

@@ -209,6 +209,7 @@ def test_a_ledger_without_pairs_gets_them(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("DROP VIEW proofs")
         db.execute("DROP TABLE pairs")
+        db.execute("DROP TABLE also_held")
         db.execute("PRAGMA user_version = 2")
     db.close()
     new = Ledger(path)
