@@ -285,7 +285,7 @@ class _Run:
                 await asyncio.wait([pool])
                 guard.cancel()
                 keeper.cancel()
-                await recorder.close()
+                recorder.close()
         except BaseExceptionGroup as failures:
             raise first_error(failures) from None
 
