@@ -147,6 +147,8 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
                 deadline.total_seconds(), stop.request, reason
             )
             stack.callback(timer.cancel)
+        grace = asyncio.create_task(_hurry_after_grace(stop))
+        stack.callback(grace.cancel)
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
         try:
             await run.plan()
@@ -155,6 +157,14 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         except ExporterError as error:
             run.stop_for(error)
         return await run.report()
+
+
+async def _hurry_after_grace(stop: Stop) -> None:
+    """What is under way when the run is to stop gets some time to finish."""
+    await stop.event.wait()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.hurry.wait(), _GRACE_SECONDS)
+    stop.hurry.set()
 
 
 class _Run:
@@ -295,12 +305,12 @@ class _Run:
             async with asyncio.TaskGroup() as group:
                 group.create_task(recorder.run())
                 pool = group.create_task(self._work(recorder))
-                guard = group.create_task(self._end_after_grace(pool))
+                guard = group.create_task(self._roll_back(pool))
                 keeper = group.create_task(self._keep_manifests())
                 await asyncio.wait([pool])
                 guard.cancel()
                 keeper.cancel()
-                await recorder.close()
+                recorder.close()
         except BaseExceptionGroup as failures:
             raise first_error(failures) from None
 
@@ -364,11 +374,9 @@ class _Run:
         if most is not None and self.failures >= most:
             self.stop.request(too_many_failures(self.failures))
 
-    async def _end_after_grace(self, pool: asyncio.Task[None]) -> None:
-        """What is under way when the run is to stop gets some time to finish; or is rolled back."""
-        await self.stop.event.wait()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stop.hurry.wait(), _GRACE_SECONDS)
+    async def _roll_back(self, pool: asyncio.Task[None]) -> None:
+        """What is under way is not finished any more once the run is to hurry."""
+        await self.stop.hurry.wait()
         pool.cancel()
 
     async def _planned(self) -> AsyncIterator[Planned]:

@@ -89,7 +89,7 @@ async def plan_into(
         settings: what is exported where the manifest does not say, and what is looked at.
         partitions: tell what the ledger does not know.
         archive: the ledger that knows what is archived, if that is another one.
-        stop: once set, what is left of the spool is not entered any more.
+        stop: once set, nothing more is hashed, and what is left of the spool is not entered.
     """
     duplicates = 0
     choice = choice_of(settings)
@@ -102,7 +102,9 @@ async def plan_into(
         looked = await thread.run(ledger.look_up, wanted)
         if archive is not None:
             looked = await thread.run(archive.look_up_for, looked)
-        found = await _on_disk(sink, looked, recheck=settings.export.recheck)
+        found = await _on_disk(sink, looked, recheck=settings.export.recheck, stop=stop)
+        if stop is not None and stop.is_set():
+            break  # perhaps not all of it was hashed
         decisions = [
             _decided(
                 one,
@@ -123,7 +125,7 @@ async def _learn(partitions: Partitions, wanted: Sequence[Recording], layout: La
 
 
 async def _on_disk(
-    sink: Sink, looked: Sequence[Looked], *, recheck: bool
+    sink: Sink, looked: Sequence[Looked], *, recheck: bool, stop: asyncio.Event | None
 ) -> list[tuple[int | None, bool]]:
     """For each recording the size of its file, and whether its content is the recorded one."""
     held = [one.archived for one in looked if one.archived]
@@ -135,6 +137,8 @@ async def _on_disk(
         async def check(position: int, one: Archived) -> None:
             try:
                 async with limit:
+                    if stop is not None and stop.is_set():
+                        return
                     sound[position] = await _digest(sink, one.path) == one.sha256
             except FileNotFoundError:  # since its size was asked for
                 sizes[position] = None

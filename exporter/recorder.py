@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from exporter.sinks.base import Sink
 
 _BATCH = 256  # outcomes committed in one transaction, at most
+_ROOM = 2 * _BATCH  # outcomes that may wait
 
 
 class Recorder:
@@ -42,16 +43,23 @@ class Recorder:
         self._thread = thread
         self._ended = ended
         self._committed = committed
-        # Bounded: workers wait for a slow disk instead of filling the memory.
-        self._queue: asyncio.Queue[tuple[int, Outcome] | None] = asyncio.Queue(2 * _BATCH)
+        self._queue: asyncio.Queue[tuple[int, Outcome] | None] = asyncio.Queue()
+        self._has_room = asyncio.Event()
 
     async def put(self, seq: int, outcome: Outcome) -> None:
-        """Hand over the outcome of the recording that the ledger numbered `seq`."""
-        await self._queue.put((seq, outcome))
+        """Hand over the outcome of the recording that the ledger numbered `seq`.
 
-    async def close(self) -> None:
+        It is handed over at once, so that cancelling the caller cannot lose it. Then the caller
+        waits for a slow disk, instead of filling the memory.
+        """
+        self._queue.put_nowait((seq, outcome))
+        if self._queue.qsize() >= _ROOM:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+    def close(self) -> None:
         """Nothing more comes: `run` ends when all is committed."""
-        await self._queue.put(None)
+        self._queue.put_nowait(None)
 
     async def run(self) -> None:
         """Commit until closed.
@@ -64,6 +72,8 @@ class Recorder:
             batch = [await self._queue.get()]
             while len(batch) < _BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
+            if self._queue.qsize() < _ROOM:
+                self._has_room.set()
             open_ended = batch[-1] is not None
             await self._commit([entry for entry in batch if entry is not None])
 

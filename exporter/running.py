@@ -121,12 +121,14 @@ async def _export(job: Job, watcher: Watcher) -> Report:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     last: signal.Signals | None = None
+    is_hurried = False
 
     def on_signal(number: signal.Signals) -> None:
-        nonlocal last
+        nonlocal last, is_hurried
         if not stop.requested:
             stop.request(StopReason.of_signal(number))
-        elif not stop.hurry.is_set():
+        elif not is_hurried:  # which the run may be already, because its grace is over
+            is_hurried = True
             stop.hurry.set()
         elif task is not None:
             last = number

@@ -97,6 +97,7 @@ class Writer:
         known: Collection[str],
     ) -> Written:
         upload = await self._sink.begin(path)
+        is_committed = False
         try:
             size = 0
             piece = head
@@ -109,11 +110,14 @@ class Writer:
                 return Written(size, upload.sha256, audio, is_new=False)
             try:
                 await upload.commit()
+                is_committed = True
             except AlreadyExistsError as error:
                 _accept_same_content(error, upload.sha256)
         finally:
-            # Also when cancelled: nothing partial stays behind.
-            await asyncio.shield(upload.abort())
+            # Also when cancelled: nothing partial stays behind. But nothing is waited for, so that
+            # nothing can be cancelled, between a file's final name and the record of it.
+            if not is_committed:
+                await asyncio.shield(upload.abort())
         return Written(size, upload.sha256, audio)
 
 

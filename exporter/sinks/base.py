@@ -117,6 +117,9 @@ class Upload(Protocol):
     async def commit(self) -> None:
         """Give the file its final path; its content is on disk before the name is.
 
+        Once the file has its path, this returns even to a caller that was cancelled meanwhile, who
+        learns of that where it waits next: nothing is in the archive that nobody could record.
+
         Raises:
             AlreadyExistsError: another file has that path; nothing was changed.
             DestinationError: the archive cannot be written.

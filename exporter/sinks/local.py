@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import hashlib
 import io
 import os
@@ -89,7 +90,7 @@ class LocalSink:
 
     async def put(self, path: str, data: bytes) -> None:
         """A small file's whole life in one thread hop."""
-        await _in_thread(self._put, path, data)
+        await _publishing(self._put, path, data)
 
     async def begin(self, path: str) -> LocalUpload:
         """Open the temporary file."""
@@ -385,7 +386,7 @@ class LocalUpload:
 
     async def commit(self) -> None:
         """Sync, then link to the final name."""
-        await _in_thread(self._sink._publish, self._file, self._final)  # noqa: SLF001 (one module)
+        await _publishing(self._sink._publish, self._file, self._final)  # noqa: SLF001 (one module)
 
     async def abort(self) -> None:
         """Close and remove the temporary file."""
@@ -399,14 +400,42 @@ class LocalUpload:
 
 async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run it in a thread and, even when cancelled, wait for it: no file changes behind our back."""
-    future = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()
-        raise
+    future, cancelled = await _ended(function, *args, **kwargs)
+    if cancelled is not None:
+        raise cancelled
+    return future.result()
+
+
+async def _publishing(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same for what gives a file its final name: who has that done is told so in any case.
+
+    Whoever was cancelled meanwhile learns of it where it waits next, and can note before that
+    what is now in the archive.
+    """
+    future, cancelled = await _ended(function, *args, **kwargs)
+    if cancelled is not None:
+        task = asyncio.current_task()
+        if future.exception() is not None or task is None:
+            raise cancelled
+        task.cancel()
+    return future.result()
+
+
+async def _ended(
+    function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
+    """What came of it in a thread, and whether we were cancelled meanwhile."""
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(None, functools.partial(function, *args, **kwargs))
+    cancelled = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        future.exception()  # has been looked at
+    return future, cancelled
 
 
 def _digest(path: Path) -> str:

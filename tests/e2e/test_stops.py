@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -9,7 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter import export as exporter_export
+from exporter import running
 from exporter.sandbox import Match, Rule, Stall, Times
+from exporter.settings import Flag
+from exporter.sinks.local import LocalSink
+from exporter.stopping import Stop
 
 if TYPE_CHECKING:
     import subprocess
@@ -136,3 +142,43 @@ def _is_reading(pid: int) -> bool:
     """Whether it waits on its standard input, and has a catcher for SIGTERM."""
     caught = signals(pid, "SigCgt") & (1 << (signal.SIGTERM - 1))
     return bool(caught) and "pipe" in Path(f"/proc/{pid}/wchan").read_text()
+
+
+def test_a_signal_ends_planning_once_the_grace_is_over(
+    exporter: Command, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the archive is hashed again, a signal ends that too, and results are written."""
+    manifest = exporter.write("job.yaml", MANIFEST + "".join(f"- CA{n}\n" for n in range(20)))
+    assert exporter("run", manifest, "--base-url", sandbox.base_url).exit_code == 0
+    stop = Stop()
+    hashed = []
+    feed = LocalSink.feed
+
+    async def feed_late(self: LocalSink, path: str, into: Callable[[bytes], None]) -> None:
+        if not hashed:
+            os.kill(os.getpid(), signal.SIGTERM)
+        hashed.append(path)
+        await stop.hurry.wait()
+        await feed(self, path, into)
+
+    monkeypatch.setattr(running, "Stop", lambda: stop)
+    monkeypatch.setattr(exporter_export, "_GRACE_SECONDS", 0)
+    monkeypatch.setattr(LocalSink, "feed", feed_late)
+    results = exporter.folder / "results.json"
+    code = running.run(
+        str(manifest),
+        manifest_format=None,
+        config_file=None,
+        flags=[
+            Flag("--base-url", ("api", "base_url"), sandbox.base_url),
+            Flag("--recheck", ("export", "recheck"), value=True),
+        ],
+        results_file=results,
+        allow_missing=False,
+        progress=False,
+        json_summary=False,
+        environ=exporter.environment,
+    )
+    assert code == 143
+    assert 0 < len(hashed) < 20
+    assert '"status": "interrupted"' in results.read_text()

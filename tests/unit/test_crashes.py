@@ -212,7 +212,7 @@ class Run:
                 held = await self._write(name, in_pieces=in_pieces)
                 await recorder.put(planned.seq, Outcome(Status.EXPORTED, held, attempts=1))
         finally:
-            await recorder.close()
+            recorder.close()
             await recording_task
         await partitions.write()
         await thread.run(ledger.end_run, "complete", 0, NOW)

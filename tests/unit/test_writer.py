@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
+import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import DestinationError, ErrorKind, FetchError
+from exporter.ledger import Ledger, LedgerThread
+from exporter.model import Outcome, Status
+from exporter.recorder import Recorder
+from exporter.sinks.filesystem import FileSystem
 from exporter.sinks.local import LocalSink
 from exporter.writer import GATHER_BYTES, Writer
 
@@ -43,8 +49,8 @@ async def then(body: bytes, error: Exception) -> AsyncGenerator[bytes]:
     raise error
 
 
-def sink_in(folder: Path) -> LocalSink:
-    return LocalSink(folder, run_id="run", dir_mode=0o700, file_mode=0o600)
+def sink_in(folder: Path, system: FileSystem | None = None) -> LocalSink:
+    return LocalSink(folder, run_id="run", dir_mode=0o700, file_mode=0o600, system=system)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -229,3 +235,61 @@ def test_the_pieces_do_not_matter(
     written = asyncio.run(Writer(sink_in(folder), max_bytes=UNLIMITED).write(cut(), PATH))
     assert (folder / PATH).read_bytes() == body
     assert written.sha256 == hashlib.sha256(body).hexdigest()
+
+
+class HaltingFileSystem(FileSystem):
+    """Says when a file is about to get its final name, and waits until it may."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def link(self, source: Path, target: Path) -> None:
+        self.arrived.set()
+        self.may_go_on.wait()
+        super().link(source, target)
+
+
+@pytest.mark.parametrize("size", [1000, 3 * GATHER_BYTES])
+async def test_cancelling_too_late_loses_no_record(size: int, tmp_path: Path) -> None:
+    """Who is cancelled while the file gets its final name can still tell of it, then is ended."""
+    system = HaltingFileSystem()
+    writer = Writer(sink_in(tmp_path, system), max_bytes=UNLIMITED)
+    told = []
+
+    async def work() -> None:
+        told.append(await writer.write(pieces(wav(size)), PATH))
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.to_thread(system.arrived.wait)
+    task.cancel()
+    asyncio.get_running_loop().call_soon(system.may_go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [written.size for written in told] == [len(wav(size))]
+    assert files_in(tmp_path) == [tmp_path / PATH]
+
+
+async def test_an_outcome_is_handed_over_even_by_who_is_cancelled(tmp_path: Path) -> None:
+    """A worker that is cancelled while it waits for a slow disk has left its outcome there."""
+    ended: list[Outcome] = []
+
+    async def committed() -> None:
+        """Nothing."""
+
+    async with LedgerThread() as thread:
+        ledger = await thread.run(Ledger, None)
+        await thread.run(ledger.begin_run, "run", datetime.now(UTC))
+        recorder = Recorder(sink_in(tmp_path), ledger, thread, ended.append, committed)
+        outcome = Outcome(Status.NOT_FOUND)
+        workers = [asyncio.create_task(recorder.put(seq, outcome)) for seq in range(2000)]
+        await asyncio.wait(workers[:500])
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)
+        assert workers[-1].cancelled()
+        recorder.close()
+        await recorder.run()
+        await thread.run(ledger.close)
+    assert len(ended) == len(workers)
