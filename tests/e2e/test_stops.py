@@ -151,7 +151,7 @@ def test_a_signal_ends_planning_once_the_grace_is_over(
     manifest = exporter.write("job.yaml", MANIFEST + "".join(f"- CA{n}\n" for n in range(20)))
     assert exporter("run", manifest, "--base-url", sandbox.base_url).exit_code == 0
     stop = Stop()
-    hashed = []
+    hashed: list[str] = []
     feed = LocalSink.feed
 
     async def feed_late(self: LocalSink, path: str, into: Callable[[bytes], None]) -> None:

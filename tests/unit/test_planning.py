@@ -46,6 +46,6 @@ async def test_recheck_survives_files_that_cannot_be_read() -> None:
         for number, path in enumerate(("sound", "rotten", "gone"))
     ]
 
-    found = await _on_disk(cast("Sink", RottenSink()), looked, recheck=True)
+    found = await _on_disk(cast("Sink", RottenSink()), looked, recheck=True, stop=None)
 
     assert found == [(10, True), (10, False), (None, True)]
