@@ -21,16 +21,17 @@ from exporter.planning import choice_of, preview
 from exporter.policy import without_raw
 from exporter.settings import load_settings
 from exporter.spool import Spool
-from exporter.stopping import Interrupted, Stop, StopReason
+from exporter.stopping import Interrupted, Stop, StopReason, exit_code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from exporter.model import Conversation
     from exporter.settings import Flag, Settings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_CUT_SHORT = "interrupted before the results were written; what is archived stays"
 
 
 def run(
@@ -81,8 +82,9 @@ def run(
                 clean=redactor.text,
             )
             show = sys.stderr.isatty() if progress is None else progress
-            with _watcher(show=show and not as_json) as watcher:
-                report = asyncio.run(_export(job, watcher))
+            with contextlib.ExitStack() as shown:
+                watcher = shown.enter_context(_watcher(show=show and not as_json))
+                report = asyncio.run(_export(job, watcher, shown.close))
     _tell(report, json_summary=json_summary, as_json_logs=as_json)
     return report.run.exit_code
 
@@ -111,40 +113,34 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-async def _export(job: Job, watcher: Watcher) -> Report:
+async def _export(job: Job, watcher: Watcher, hide: Callable[[], None]) -> Report:
     """The first signal lets finish what is under way, the second rolls it back.
 
-    Raises:
-        Interrupted: a third signal; not even the results are written.
+    A third one ends the process as it stands: nothing is written any more once it has said so, and
+    the next run recovers as it does after a kill.
     """
     stop = Stop()
     loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    last: signal.Signals | None = None
     is_hurried = False
 
     def on_signal(number: signal.Signals) -> None:
-        nonlocal last, is_hurried
+        nonlocal is_hurried
         if not stop.requested:
             stop.request(StopReason.of_signal(number))
         elif not is_hurried:  # which the run may be already, because its grace is over
             is_hurried = True
             stop.hurry.set()
-        elif task is not None:
-            last = number
-            task.cancel()
+        else:
+            hide()
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{_CUT_SHORT}\n")
+                sys.stderr.flush()
+            os._exit(exit_code_of(number))
 
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             loop.add_signal_handler(number, on_signal, number)
-    try:
-        return await export(job, stop, watcher)
-    except asyncio.CancelledError:
-        if last is None:
-            raise
-        raise Interrupted(
-            last, "interrupted before the results were written; what is archived stays"
-        ) from None
+    return await export(job, stop, watcher)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ _LIMIT_REACHED = 8  # exit code
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal came while there was nothing to finish, or once too often.
+    """A signal came while there was nothing to finish.
 
     Attributes:
         exit_code: of the process.

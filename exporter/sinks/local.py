@@ -95,7 +95,7 @@ class LocalSink:
     async def begin(self, path: str) -> LocalUpload:
         """Open the temporary file."""
         final = self.root / path
-        file = await _in_thread(self._create, final)
+        file = await self._created(final)
         return LocalUpload(self, file, final)
 
     async def set_aside(self, path: str) -> str:
@@ -117,7 +117,7 @@ class LocalSink:
     async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> str:
         """Write beside it, sync, rename over it, sync the folder."""
         final = self.root / path
-        file = await _in_thread(self._create, final)
+        file = await self._created(final)
         temporary = Path(file.name)
         try:
             stream = wrap(file)
@@ -239,6 +239,15 @@ class LocalSink:
             self._publish(file, final)
         finally:
             self._discard(file)
+
+    async def _created(self, final: Path) -> HashingFile:
+        """A temporary file, which is removed again if nobody is there any more to take it."""
+        future, cancelled = await _ended(self._create, final)
+        if cancelled is None:
+            return future.result()
+        if future.exception() is None:
+            await _in_thread(self._discard, future.result())
+        raise cancelled
 
     def _create(self, final: Path) -> HashingFile:
         temporary = final.parent / f".{final.name}.{self._run_id}.part"

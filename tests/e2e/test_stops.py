@@ -182,3 +182,31 @@ def test_a_signal_ends_planning_once_the_grace_is_over(
     assert code == 143
     assert 0 < len(hashed) < 20
     assert '"status": "interrupted"' in results.read_text()
+
+
+def test_a_third_signal_ends_the_process_as_it_stands(exporter: Command, sandbox: Sandbox) -> None:
+    """Even while a thread hangs in the file system; the next run takes over and completes."""
+    exporter.write("job.yaml", MANIFEST + "- CA1\n")
+    folder = exporter.archive / "a" / "p" / "undated"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "manifest.json")  # who opens it to read hangs
+    command = ("run", "job.yaml", "--base-url", sandbox.base_url, "--no-progress")
+    process = exporter.start(*command)
+    wait_until(process, lambda: _hangs_in_open(process.pid))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+        process.send_signal(number)
+        # The kernel keeps only one of two equal signals that are not delivered yet.
+        while process.poll() is None and signals(process.pid, "ShdPnd"):
+            pass
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted before the results were written" in text
+    (folder / "manifest.json").unlink()
+    assert exporter(*command).exit_code == 0
+    assert len(list(exporter.archive.glob("_exporter/runs/*/results.json"))) == 2
+
+
+def _hangs_in_open(pid: int) -> bool:
+    """Whether one of its threads waits for a pipe's other end."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return any("wait_for_partner" in (thread / "wchan").read_text() for thread in threads)

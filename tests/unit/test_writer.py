@@ -250,6 +250,15 @@ class HaltingFileSystem(FileSystem):
         super().link(source, target)
 
 
+class SlowToCreate(HaltingFileSystem):
+    """Waits at the creation of a file instead."""
+
+    def create(self, path: Path, mode: int) -> int:
+        self.arrived.set()
+        self.may_go_on.wait()
+        return super().create(path, mode)
+
+
 @pytest.mark.parametrize("size", [1000, 3 * GATHER_BYTES])
 async def test_cancelling_too_late_loses_no_record(size: int, tmp_path: Path) -> None:
     """Who is cancelled while the file gets its final name can still tell of it, then is ended."""
@@ -293,3 +302,22 @@ async def test_an_outcome_is_handed_over_even_by_who_is_cancelled(tmp_path: Path
         await recorder.run()
         await thread.run(ledger.close)
     assert len(ended) == len(workers)
+
+
+@pytest.mark.parametrize("how", ["begin", "replace"])
+async def test_a_file_created_for_nobody_is_removed(how: str, tmp_path: Path) -> None:
+    """Who is cancelled while the temporary file is created leaves none, and can begin again."""
+    system = SlowToCreate()
+    sink = sink_in(tmp_path, system)
+
+    async def work() -> None:
+        await (sink.begin(PATH) if how == "begin" else sink.replace(PATH, pieces(b"new")))
+
+    task = asyncio.create_task(work())
+    await asyncio.to_thread(system.arrived.wait)
+    task.cancel()
+    asyncio.get_running_loop().call_soon(system.may_go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert files_in(tmp_path) == []
+    await (await sink.begin(PATH)).abort()
