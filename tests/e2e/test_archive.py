@@ -307,8 +307,8 @@ def test_a_killed_run_is_told_and_tidied_up_by_the_next(
     )
     job = exporter.write("job.yaml", JOB)
     process = exporter.start("run", job, "--base-url", stuck.base_url, "-j", 2)
-    wait_for(lambda: len(list(exporter.archive.rglob(".*.part"))) == 2)
     wait_for(lambda: len(list(exporter.archive.rglob("[!.]*.wav"))) >= 2)
+    wait_for(lambda: len(list(exporter.archive.rglob("CA2/.*.part"))) == 2)  # both are stuck
     process.kill()
     process.communicate()
     assert list(exporter.archive.rglob(".*.part"))
