@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,7 @@ def _merge(into: dict[str, Any], tree: Mapping[str, Any], model: type[BaseModel]
             _merge(into.setdefault(key, {}), value, section)
 
 
-class _Layer:
+class _Layer(ABC):
     """One source of settings: a tree, and words for a place in it."""
 
     tree: Mapping[str, Any]
@@ -175,6 +176,7 @@ class _Layer:
                 return False
         return True
 
+    @abstractmethod
     def problem(
         self, path: Place, message: str, *, at: Place | None = None, hint: str = ""
     ) -> ConfigError:
@@ -186,7 +188,6 @@ class _Layer:
             at: its place, where that is another one (an unknown key in a section).
             hint: what to do about it.
         """
-        raise NotImplementedError
 
 
 class _FlagLayer(_Layer):
