@@ -12,8 +12,9 @@ from exporter import log
 from exporter.checking import DIFFERENT, check
 from exporter.credentials import Credentials
 from exporter.errors import UsageError
-from exporter.export import Job, export
+from exporter.export import export
 from exporter.findings import Findings
+from exporter.job import Job
 from exporter.loader import open_manifest
 from exporter.progress import ProgressBar, print_report, size
 from exporter.sandbox import AudioSettings, Sandbox, World
@@ -25,8 +26,8 @@ from exporter.verify import Scope
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from exporter.export import Report
     from exporter.findings import Tally
+    from exporter.job import Report
     from exporter.settings import Settings
 
 _KEY = "sandbox-key"

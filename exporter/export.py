@@ -10,33 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from exporter import __version__
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
 from exporter.client import Client, Timeouts
-from exporter.errors import ArchiveBusyError, DestinationError, ExporterError, PolicyError
+from exporter.ending import Ending
+from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
 from exporter.fetch import Fetcher
 from exporter.hold import held, this_process
+from exporter.job import NullWatcher, StoppedWaitingError, new_run_id
 from exporter.ledger import Ledger, LedgerThread
-from exporter.model import Outcome, PiiAccessState, Status
+from exporter.model import Outcome, Status
 from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.planning import plan_into
-from exporter.policy import MEANING, REMEDY, UNKNOWN, raw_unproven
 from exporter.pool import first_error, run_pool
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
-from exporter.reporting import Reporter
-from exporter.results import ManifestInfo, RunInfo, RunStatus, Summary, encode_run, timestamp
+from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
 from exporter.retry import RetryPolicy
 from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
@@ -46,16 +43,12 @@ from exporter.trust import Host, Refusals
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
-    from exporter.credentials import Credentials
-    from exporter.ledger import Planned, Totals
+    from exporter.job import Job, Report, Watcher
+    from exporter.ledger import Planned
     from exporter.model import Recording
-    from exporter.pii_access import Finding
-    from exporter.settings import Settings
     from exporter.sinks.base import Sink
-    from exporter.spool import Spool
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
 _FILE_THREADS = 16  # syncs overlap in the disk's queue: 35 to 46 % more small files a second than 4
@@ -63,70 +56,6 @@ _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifes
 _GRACE_SECONDS = 20  # for what is under way when a signal comes; service managers wait 30 to 90
 
 _log = structlog.get_logger()
-
-
-class Watcher(Protocol):
-    """Is told how a run goes on; the progress bar."""
-
-    def planned(self, totals: Totals) -> None:
-        """Everything asked for is known; the fetching begins."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """One recording has its outcome."""
-
-
-class NullWatcher:
-    """Is told and says nothing."""
-
-    def planned(self, totals: Totals) -> None:
-        """Nothing."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one run is to do.
-
-    Attributes:
-        spool: the conversations of the manifest, checked to the last.
-        manifest_path: as given; `<stdin>` for standard input.
-        manifest_sha256: of the manifest's bytes.
-        allow_missing: not found and gone do not make the run fail.
-        results_file: where to write the results besides the archive.
-        clean: takes secrets out of a text before it is kept.
-    """
-
-    spool: Spool
-    manifest_path: str
-    manifest_sha256: str | None
-    settings: Settings
-    credentials: Credentials
-    allow_missing: bool = False
-    results_file: Path | None = None
-    clean: Callable[[str], str] = str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How a run ended.
-
-    Attributes:
-        run: as in the results.
-        summary: as in the results.
-        results_path: where the results lie; None where they could not be written.
-        reason: why it ended early; None when it went to the end.
-        pii_access: for each (account, project) that raw was asked for.
-        policy: which policy was broken.
-    """
-
-    run: RunInfo
-    summary: Summary
-    results_path: str | None
-    reason: StopReason | None
-    pii_access: dict[tuple[str, str], Finding]
-    policy: PolicyError | None
 
 
 async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report:
@@ -408,103 +337,21 @@ class _Run:
         )
 
     async def report(self) -> Report:
-        """Close the run, bring the manifests up to date and write the results.
-
-        A destination that fails now, if not before, changes how the run ends; the results are
-        told all the same, elsewhere if need be.
-        """
-        try:
-            await self.partitions.write()
-        except DestinationError as error:
-            self.stop_for(error)
-        totals = await self.thread.run(self.ledger.totals)
-        reporter = Reporter(self.sink, self.ledger, self.thread)
-        findings = await reporter.findings(
-            credential_of=self._credential_name,
-            enough_identical=self.job.settings.export.enough_identical,
+        """Close the run and tell how it ended."""
+        ending = Ending(
+            self.job,
+            self.stop,
+            self.sink,
+            self.ledger,
+            self.thread,
+            self.partitions,
+            self._credential_name,
         )
-        asked = await self.thread.run(self.ledger.raw_projects)
-        policy = self._check_policy(findings, asked)
-        run = self._ended(totals, policy)
-        summary = await reporter.summary(
-            findings=findings,
-            elapsed_seconds=time.monotonic() - self.clock_start,
-            # Counted where they leave: a recording cut off by the end of the run has no outcome.
-            requests=self.throttle.requests,
-            retries=self.throttle.retries,
-            rate_limited=self.throttle.rate_limited,
-        )
-        try:
-            finished_at = datetime.fromisoformat(run.finished_at)
-            await self.thread.run(self.ledger.end_run, run.status, run.exit_code, finished_at)
-            written: str | None = await reporter.write(run, summary)
-        except DestinationError as error:
-            self.stop_for(error)
-            run = self._ended(totals, policy)
-            written = await reporter.write_elsewhere(run, summary)
-        if self.job.results_file is not None:
-            output = self.job.settings.output
-            try:
-                beside = await reporter.write_beside(
-                    self.job.results_file,
-                    run,
-                    summary,
-                    dir_mode=output.dir_mode,
-                    file_mode=output.file_mode,
-                )
-                written = written or beside
-            except DestinationError as error:
-                _log.error("results.not_written", reason=error.message, hint=error.hint)
-        _log.info(
-            "run.finished",
-            run=self.id,
-            status=run.status,
-            exit_code=run.exit_code,
-            results=written,
-        )
-        pii_access = {project: each for project, each in findings.items() if project in asked}
-        return Report(run, summary, written, self.stop.reason, pii_access, policy)
-
-    def _check_policy(
-        self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]
-    ) -> PolicyError | None:
-        """Warn where raw recordings are in doubt; what `require_raw` says of it, if it is set."""
-        required = self.job.settings.export.require_raw
-        for project in sorted(asked):
-            finding = findings[project]
-            facts = {"project": "/".join(project), "reason": finding.reason}
-            if finding.state is PiiAccessState.SUSPECTED_MISSING:
-                _log.warning("pii_access.suspected_missing", **facts, meaning=MEANING, hint=REMEDY)
-            elif finding.state is PiiAccessState.UNKNOWN and required:
-                _log.warning("pii_access.unknown", **facts, meaning=UNKNOWN)
-        broken = raw_unproven(findings, asked) if required else None
-        if broken is not None:
-            _log.error("policy.broken", reason=broken.message, hint=broken.hint)
-        return broken
-
-    def _ended(self, totals: Totals, policy: PolicyError | None) -> RunInfo:
-        status, exit_code = _verdict(totals, self.stop.reason, allow_missing=self.job.allow_missing)
-        if policy is not None and self.stop.reason is None:
-            exit_code = policy.exit_code
-        return msgspec.structs.replace(
+        return await ending.report(
             self.info(),
-            finished_at=timestamp(datetime.now(UTC)),
-            status=status,
-            exit_code=exit_code,
+            elapsed_seconds=time.monotonic() - self.clock_start,
+            traffic=self.throttle,
         )
-
-
-def _verdict(
-    totals: Totals, reason: StopReason | None, *, allow_missing: bool
-) -> tuple[RunStatus, int]:
-    if reason is not None:
-        status = RunStatus.INTERRUPTED if reason.by_signal else RunStatus.STOPPED
-        return status, reason.exit_code
-    counts = totals.by_status
-    missing = counts[Status.NOT_FOUND] + counts[Status.GONE]
-    if counts[Status.FAILED] or counts[Status.CANCELLED] or (missing and not allow_missing):
-        return RunStatus.PARTIAL, 1
-    return (RunStatus.PARTIAL if missing else RunStatus.COMPLETE), 0
 
 
 def _tell(recording: Recording, outcome: Outcome) -> None:
@@ -528,16 +375,3 @@ def _tell(recording: Recording, outcome: Outcome) -> None:
             code=outcome.error.code,
             correlation_id=outcome.error.correlation_id,
         )
-
-
-class StoppedWaitingError(ExporterError):
-    """The run was stopped while it waited for another one to end."""
-
-    def __init__(self, reason: StopReason) -> None:
-        super().__init__(f"{reason.message}, while waiting for the archive", hint=reason.hint)
-        self.exit_code = reason.exit_code
-
-
-def new_run_id() -> str:
-    """Sorts by time, and differs for runs of the same second."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"

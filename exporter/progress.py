@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exporter.export import Report
     from exporter.findings import Tally
+    from exporter.job import Report
     from exporter.ledger import Totals
     from exporter.model import Outcome
     from exporter.planning import Preview

@@ -15,7 +15,8 @@ import msgspec
 from exporter import log
 from exporter.credentials import Credentials
 from exporter.errors import ConfigError
-from exporter.export import Job, NullWatcher, Report, Watcher, export
+from exporter.export import export
+from exporter.job import Job, NullWatcher, Report, Watcher
 from exporter.loader import open_manifest
 from exporter.planning import choice_of, preview
 from exporter.policy import without_raw

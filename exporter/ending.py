@@ -1,0 +1,158 @@
+"""The end of a run: manifests brought up to date, findings judged, results written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from exporter.errors import DestinationError, PolicyError
+from exporter.job import Report
+from exporter.model import PiiAccessState, Status
+from exporter.policy import MEANING, REMEDY, UNKNOWN, raw_unproven
+from exporter.reporting import Reporter
+from exporter.results import RunInfo, RunStatus, timestamp
+from exporter.stopping import StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from exporter.job import Job
+    from exporter.ledger import Ledger, LedgerThread, Totals
+    from exporter.partitions import Partitions
+    from exporter.pii_access import Finding
+    from exporter.sinks.base import Sink
+    from exporter.stopping import Stop
+    from exporter.throttle import Throttle
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Ends one run, whatever came before.
+
+    Attributes:
+        job: what was to be done.
+        stop: why it ended early, if it did.
+        sink: the archive.
+        ledger: what was done.
+        thread: of the ledger.
+        partitions: the archive's manifests.
+        credential_of: name of the key of an (account, project).
+    """
+
+    job: Job
+    stop: Stop
+    sink: Sink
+    ledger: Ledger
+    thread: LedgerThread
+    partitions: Partitions
+    credential_of: Callable[[str, str], str]
+
+    async def report(self, info: RunInfo, *, elapsed_seconds: float, traffic: Throttle) -> Report:
+        """Close the run, bring the manifests up to date and write the results.
+
+        A destination that fails now, if not before, changes how the run ends; the results are
+        told all the same, elsewhere if need be.
+
+        Args:
+            info: the run as it began.
+            elapsed_seconds: since then.
+            traffic: has counted the requests.
+        """
+        try:
+            await self.partitions.write()
+        except DestinationError as error:
+            self.stop.request(StopReason.of(error))
+        totals = await self.thread.run(self.ledger.totals)
+        reporter = Reporter(self.sink, self.ledger, self.thread)
+        findings = await reporter.findings(
+            credential_of=self.credential_of,
+            enough_identical=self.job.settings.export.enough_identical,
+        )
+        asked = await self.thread.run(self.ledger.raw_projects)
+        policy = self._check_policy(findings, asked)
+        run = self._ended(info, totals, policy)
+        summary = await reporter.summary(
+            findings=findings,
+            elapsed_seconds=elapsed_seconds,
+            # Counted where they leave: a recording cut off by the end of the run has no outcome.
+            requests=traffic.requests,
+            retries=traffic.retries,
+            rate_limited=traffic.rate_limited,
+        )
+        try:
+            finished_at = datetime.fromisoformat(run.finished_at)
+            await self.thread.run(self.ledger.end_run, run.status, run.exit_code, finished_at)
+            written: str | None = await reporter.write(run, summary)
+        except DestinationError as error:
+            self.stop.request(StopReason.of(error))
+            run = self._ended(info, totals, policy)
+            written = await reporter.write_elsewhere(run, summary)
+        if self.job.results_file is not None:
+            output = self.job.settings.output
+            try:
+                beside = await reporter.write_beside(
+                    self.job.results_file,
+                    run,
+                    summary,
+                    dir_mode=output.dir_mode,
+                    file_mode=output.file_mode,
+                )
+                written = written or beside
+            except DestinationError as error:
+                _log.error("results.not_written", reason=error.message, hint=error.hint)
+        _log.info(
+            "run.finished",
+            run=run.id,
+            status=run.status,
+            exit_code=run.exit_code,
+            results=written,
+        )
+        pii_access = {project: each for project, each in findings.items() if project in asked}
+        return Report(run, summary, written, self.stop.reason, pii_access, policy)
+
+    def _check_policy(
+        self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]
+    ) -> PolicyError | None:
+        """Warn where raw recordings are in doubt; what `require_raw` says of it, if it is set."""
+        required = self.job.settings.export.require_raw
+        for project in sorted(asked):
+            finding = findings[project]
+            facts = {"project": "/".join(project), "reason": finding.reason}
+            if finding.state is PiiAccessState.SUSPECTED_MISSING:
+                _log.warning("pii_access.suspected_missing", **facts, meaning=MEANING, hint=REMEDY)
+            elif finding.state is PiiAccessState.UNKNOWN and required:
+                _log.warning("pii_access.unknown", **facts, meaning=UNKNOWN)
+        broken = raw_unproven(findings, asked) if required else None
+        if broken is not None:
+            _log.error("policy.broken", reason=broken.message, hint=broken.hint)
+        return broken
+
+    def _ended(self, info: RunInfo, totals: Totals, policy: PolicyError | None) -> RunInfo:
+        status, exit_code = _verdict(totals, self.stop.reason, allow_missing=self.job.allow_missing)
+        if policy is not None and self.stop.reason is None:
+            exit_code = policy.exit_code
+        return msgspec.structs.replace(
+            info,
+            finished_at=timestamp(datetime.now(UTC)),
+            status=status,
+            exit_code=exit_code,
+        )
+
+
+def _verdict(
+    totals: Totals, reason: StopReason | None, *, allow_missing: bool
+) -> tuple[RunStatus, int]:
+    if reason is not None:
+        status = RunStatus.INTERRUPTED if reason.by_signal else RunStatus.STOPPED
+        return status, reason.exit_code
+    counts = totals.by_status
+    missing = counts[Status.NOT_FOUND] + counts[Status.GONE]
+    if counts[Status.FAILED] or counts[Status.CANCELLED] or (missing and not allow_missing):
+        return RunStatus.PARTIAL, 1
+    return (RunStatus.PARTIAL if missing else RunStatus.COMPLETE), 0

@@ -1,0 +1,47 @@
+"""The options that several commands share: one name, one meaning, one line of help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Manifest = Annotated[
+    str, typer.Argument(metavar="MANIFEST", help="What to export; - reads standard input.")
+]
+ManifestFormat = Annotated[
+    str | None,
+    typer.Option(metavar="yaml|jsonl|csv", help="Format of MANIFEST, else by its file ending."),
+]
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="How to export (YAML).")
+]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
+]
+Directions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LIST", help="combined, user, agent: where the manifest does not say."),
+]
+RedactionList = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LIST", help="redacted, raw: where the manifest does not say."),
+]
+NeverRaw = Annotated[
+    bool, typer.Option("--never-raw", help="Refuse a manifest that asks for raw recordings.")
+]
+Timezone = Annotated[
+    str | None, typer.Option(metavar="TZ", help="Time zone of the dates in paths (IANA name).")
+]
+StateDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep the ledger here instead of in the archive."),
+]
+LogFormat = Annotated[
+    str | None, typer.Option(metavar="console|json", help="Logs on standard error.")
+]
+LogLevel = Annotated[
+    str | None, typer.Option(metavar="debug|info|warning|error", help="The least to be logged.")
+]
