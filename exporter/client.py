@@ -30,7 +30,7 @@ from exporter.model import Redaction, Surface
 from exporter.retry import parse_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -161,7 +161,8 @@ class Client:
         surface: the API family that answers there.
         timeouts: of each request.
         ca_file: PEM file of certificate authorities, None for the system's.
-        never_raw: refuse to send a request for raw audio, should anybody want one after all.
+        never_raw: of which (account, project) no request for raw audio is sent, should anybody
+            want one after all.
 
     Raises:
         ConfigError: `ca_file` cannot be read, or the proxy in the environment cannot be used.
@@ -174,7 +175,7 @@ class Client:
         surface: Surface,
         timeouts: Timeouts,
         ca_file: Path | None = None,
-        never_raw: bool = False,
+        never_raw: Callable[[str, str], bool] = lambda *_: False,
     ) -> None:
         self._origin = origin
         self._path = _PATHS[surface]
@@ -232,7 +233,9 @@ class Client:
             FetchError: anything but a 200 with a body that may be audio.
             PolicyError: it would be a request for raw audio, and there are to be none.
         """
-        if self._never_raw and recording.redaction is not Redaction.REDACTED:
+        if recording.redaction is not Redaction.REDACTED and self._never_raw(
+            recording.account_id, recording.project_id
+        ):
             raise PolicyError(
                 f"never_raw is set, and a request for raw audio was about to be sent: {recording}",
                 hint="It was not sent. This should have been noticed before; please report it.",

@@ -153,7 +153,7 @@ class _Run:
             surface=settings.api.surface,
             timeouts=Timeouts(**settings.api.timeout.model_dump()),
             ca_file=settings.api.ca_file,
-            never_raw=settings.export.never_raw,
+            never_raw=lambda *project: settings.policy_of(*project).never_raw,
         )
         try:
             hold = await stack.enter_async_context(

@@ -9,9 +9,9 @@ import msgspec
 import structlog
 
 from exporter.layout import RESERVED, Layout, LayoutStyle
-from exporter.pii_access import ENOUGH_IDENTICAL
 from exporter.reporting import Reporter, results_path
 from exporter.results import RunInfo, RunStatus, timestamp
+from exporter.settings import Settings
 
 if TYPE_CHECKING:
     from exporter.ledger import Ledger, LedgerThread, LeftRun
@@ -54,11 +54,12 @@ async def recover(
         )
         return
     run = _told(left, begun)
+    settings = _settings(begun)
     reporter = Reporter(sink, ledger, thread)
     elapsed = ((left.finished_at or left.seen_at) - left.started_at).total_seconds()
     # How often a killed run was rate limited, nobody knows any more.
     findings = await reporter.findings(
-        enough_identical=run.config.get("export", {}).get("enough_identical", ENOUGH_IDENTICAL)
+        enough_identical=lambda *project: settings.policy_of(*project).enough_identical
     )
     summary = await reporter.summary(elapsed_seconds=elapsed, rate_limited=0, findings=findings)
     written = await reporter.write(run, summary)
@@ -71,6 +72,14 @@ def _begun(left: LeftRun) -> RunInfo | None:
         return msgspec.json.decode(left.info, type=RunInfo)
     except msgspec.MsgspecError:
         return None
+
+
+def _settings(begun: RunInfo) -> Settings:
+    """How the run was to be done; the defaults where another version noted it in its own way."""
+    try:
+        return Settings.model_validate(begun.config)
+    except ValueError:
+        return Settings()
 
 
 def _told(left: LeftRun, begun: RunInfo) -> RunInfo:

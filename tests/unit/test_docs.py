@@ -46,7 +46,13 @@ from exporter.sandbox import AudioSettings, Limits, World
 from exporter.sandbox.scenario import parse_scenario
 from exporter.sandbox.serve import parse_call_seconds
 from exporter.schemas import schema
-from exporter.settings import ApiSettings, CredentialSettings, Settings, load_settings
+from exporter.settings import (
+    ApiSettings,
+    CredentialSettings,
+    PolicySettings,
+    Settings,
+    load_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -392,7 +398,8 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def test_every_setting_is_described() -> None:
     """The tables have each setting of the program once, and no others."""
-    entries = [f"credentials[].{name}" for name in CredentialSettings.model_fields]
+    kinds = {"credentials": CredentialSettings, "policies": PolicySettings}
+    entries = [f"{key}[].{name}" for key, kind in kinds.items() for name in kind.model_fields]
     assert sorted(row.name for row in setting_rows()) == sorted([*leaves(Settings), *entries])
 
 
