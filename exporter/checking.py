@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from exporter.archive import existing_sink, read_ledger
 from exporter.errors import UsageError
 from exporter.findings import Findings, Tally
 from exporter.ledger import LedgerThread
+from exporter.raw_archive import Note, read_note
 from exporter.verify import NullWatcher, Scope, Watcher, verify
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def run(
     findings = Findings()
     try:
         with _watcher(show=show) as watcher:
-            has_ledger = asyncio.run(
+            checked = asyncio.run(
                 check(
                     archive,
                     findings,
@@ -63,12 +65,25 @@ def run(
             )
         tally = findings.tally()
         if as_json:
-            _print_json(archive, findings, tally, has_ledger=has_ledger)
+            _print_json(archive, findings, tally, checked)
         else:
-            _print(archive, findings, tally, has_ledger=has_ledger)
+            _print(archive, findings, tally, checked)
     finally:
         findings.close()
     return DIFFERENT if tally.differences else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What an archive was compared with.
+
+    Attributes:
+        source: what records it.
+        note: the archives that it belongs together with.
+    """
+
+    source: str
+    note: Note
 
 
 async def check(
@@ -79,14 +94,15 @@ async def check(
     state_dir: Path | None = None,
     concurrency: int | None = None,
     watcher: Watcher | None = None,
-) -> bool:
-    """Verify an archive into `findings`; returns whether it has a ledger.
+) -> Checked:
+    """Verify an archive into `findings`.
 
     Raises:
         UsageError: there is no such archive.
         DestinationError: it cannot be read.
     """
     sink = existing_sink(archive)
+    note = await read_note(sink)
     async with LedgerThread() as thread:
         ledger = await thread.run(read_ledger, archive, state_dir)
         try:
@@ -103,7 +119,7 @@ async def check(
         finally:
             if ledger is not None:
                 await thread.run(ledger.close)
-    return ledger is not None
+    return Checked("partition manifests" if ledger is None else "ledger", note or Note())
 
 
 def parse_scope(sample: str | None, since: str | None) -> Scope:
@@ -149,14 +165,16 @@ def _watcher(*, show: bool) -> Iterator[Watcher]:
         yield bar
 
 
-def _source(*, has_ledger: bool) -> str:
-    return "ledger" if has_ledger else "partition manifests"
-
-
-def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+def _print_json(archive: str, findings: Findings, tally: Tally, checked: Checked) -> None:
     encode = msgspec.json.Encoder().encode
     out = sys.stdout.buffer
-    head = {"schema_version": 1, "archive": archive, "source": _source(has_ledger=has_ledger)}
+    head = {
+        "schema_version": 1,
+        "archive": archive,
+        "source": checked.source,
+        "raw_archives": [one.url for one in checked.note.raw_archives],
+        "holds_raw_of": checked.note.holds_raw_of or None,
+    }
     out.write(encode(head | {"summary": tally}).removesuffix(b"}"))
     for name, word, rows in (
         ("differences", "status", findings.differences()),
@@ -173,14 +191,20 @@ def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: b
     out.flush()
 
 
-def _print(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+def _print(archive: str, findings: Findings, tally: Tally, checked: Checked) -> None:
     from exporter.progress import print_findings  # noqa: PLC0415 (rich is slow to import)
 
     print_findings(
         archive,
-        _source(has_ledger=has_ledger),
+        checked.source,
         tally,
         findings.differences(),
         findings.warnings(),
         shown=_SHOWN,
     )
+    for one in checked.note.raw_archives:
+        sys.stdout.write(
+            f"raw recordings of this archive lie in {one.url}, which is verified by itself\n"
+        )
+    if checked.note.holds_raw_of:
+        sys.stdout.write(f"this archive holds raw recordings of {checked.note.holds_raw_of}\n")

@@ -12,13 +12,14 @@ import contextlib
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter import __version__
-from exporter.archive import check_free, layout_of, open_ledger, open_sink
+from exporter.archive import check_free, open_ledger
 from exporter.client import Client, Timeouts
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
@@ -31,6 +32,7 @@ from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.planning import plan_into
 from exporter.pool import first_error, run_pool
+from exporter.raw_archive import find_archives
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
     from exporter.model import Recording
-    from exporter.sinks.base import Sink
+    from exporter.raw_archive import Archives
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
 _FILE_THREADS = 16  # syncs overlap in the disk's queue: 35 to 46 % more small files a second than 4
@@ -99,15 +101,15 @@ async def _hurry_after_grace(stop: Stop) -> None:
 class _Run:
     """The parts of one run, wired."""
 
-    def __init__(self, job: Job, stop: Stop, watcher: Watcher, sink: Sink) -> None:
-        settings = job.settings
-        self.job = job
+    def __init__(self, job: Job, stop: Stop, watcher: Watcher, archives: Archives) -> None:
+        settings = archives.settings
+        self.job = replace(job, settings=settings)
         self.stop = stop
         self.watcher = watcher
-        self.sink = sink
+        self.sink = archives.sink
+        self.layout = archives.layout
         self.started_at = datetime.now(UTC)
         self.clock_start = time.monotonic()
-        self.layout = layout_of(settings)
         self.throttle = Throttle(
             settings.limits.requests_per_second,
             concurrency=settings.limits.concurrency,
@@ -133,11 +135,10 @@ class _Run:
         cls, job: Job, stop: Stop, watcher: Watcher, stack: contextlib.AsyncExitStack
     ) -> _Run:
         """Open the archive, the ledger and the client."""
-        settings = job.settings
         run_id = new_run_id()
-        sink = open_sink(settings, run_id)
-        await sink.prepare()
-        run = cls(job, stop, watcher, sink)
+        archives = await find_archives(job.settings, run_id, prepare=True)
+        settings, sink = archives.settings, archives.sink
+        run = cls(job, stop, watcher, archives)
         run.id = run_id
         if job.results_file is not None:
             output = settings.output
@@ -173,7 +174,14 @@ class _Run:
         run.ledger = await run.thread.run(open_ledger, settings)
         stack.push_async_callback(run.thread.run, run.ledger.close)
         await check_free(sink, settings)
-        await recover(sink, run.ledger, run.thread, taken_over_from=hold.taken_over_from)
+        await archives.remember()
+        await recover(
+            sink,
+            run.ledger,
+            run.thread,
+            mounts=archives.layout.mounts,
+            taken_over_from=hold.taken_over_from,
+        )
         info = encode_run(run.info())
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
         run.partitions = Partitions(sink, run.ledger, run.thread)
@@ -208,6 +216,7 @@ class _Run:
             self.sink,
             self.job.spool,
             settings=self.job.settings,
+            layout=self.layout,
             partitions=self.partitions,
             stop=self.stop.hurry,
         )
@@ -359,7 +368,7 @@ def _tell(recording: Recording, outcome: Outcome) -> None:
         _log.debug(
             "recording.exported",
             recording=str(recording),
-            path=outcome.archived.path,
+            path=outcome.archived.own_path,
             bytes=outcome.archived.size,
             sha256=outcome.archived.sha256,
             correlation_id=outcome.archived.correlation_id,

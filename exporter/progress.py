@@ -205,9 +205,18 @@ def print_report(report: Report) -> None:
         console.print(f"ended early: {report.reason.message}", style="red", markup=False)
         if report.reason.hint:
             console.print(f"hint: {report.reason.hint}", markup=False)
-    console.print(f"archive: {run.archive}", markup=False)
-    if report.results_path:
-        console.print(f"results: {report.results_path}", markup=False)
+    _print_places(console, report)
+
+
+def _print_places(console: Console, report: Report) -> None:
+    places = {
+        "archive": report.run.archive,
+        "raw recordings": report.run.config["output"]["raw_url"],
+        "results": report.results_path,
+    }
+    for name, place in places.items():
+        if place:
+            console.print(f"{name}: {place}", markup=False)
 
 
 def print_preview(found: Preview, archive: str) -> None:

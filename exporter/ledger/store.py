@@ -165,8 +165,13 @@ class Ledger(Knowledge):
         folder = archived.path.rsplit("/", 2)[0]
         date = folder.rsplit("/", 1)[-1].removeprefix("date=")
         number = self._partition(Partition(account_id, project_id, date, folder))
+        # Where it lay in another partition before, that one does not tell it any more.
+        self._db.execute(
+            "UPDATE partitions SET changes = changes + 1 WHERE id = ? OR id IN (SELECT partition"
+            " FROM recordings WHERE conversation = ? AND variant = ? AND version = ?)",
+            (number, conversation, variant, archived.version),
+        )
         self._insert(conversation, variant, archived.version, number, archived)
-        self._db.execute("UPDATE partitions SET changes = changes + 1 WHERE id = ?", (number,))
 
     # What is archived is compared.
 

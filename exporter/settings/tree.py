@@ -191,6 +191,13 @@ class OutputSettings(Section):
     """Permissions of folders, as octal digits in quotes."""
     file_mode: FileMode = 0o600
     """Permissions of files, as octal digits in quotes."""
+    raw_url: Folder | None = None
+    """An archive of their own for raw recordings: a folder. An archive remembers where its raw
+    recordings go; its own `url` here brings them back into it."""
+    raw_dir_mode: DirMode | None = None
+    """`dir_mode` of that archive, where it is another one."""
+    raw_file_mode: FileMode | None = None
+    """`file_mode` of that archive, where it is another one."""
     state_dir: FileName | None = None
     """Where the ledger lies instead of in the archive, in a folder of its own for each archive;
     for archives on network file systems, which SQLite cannot use safely."""

@@ -54,12 +54,16 @@ class HeldError(Exception):
     Attributes:
         holder: who, as far as can be told.
         idle_seconds: since its last sign of life, None when not known.
+        url: of the archive, where that is not the one that was asked.
     """
 
-    def __init__(self, holder: Holder | None, idle_seconds: float | None) -> None:
+    def __init__(
+        self, holder: Holder | None, idle_seconds: float | None, url: str | None = None
+    ) -> None:
         super().__init__("held by another run")
         self.holder = holder
         self.idle_seconds = idle_seconds
+        self.url = url
 
 
 class LostHoldError(Exception):

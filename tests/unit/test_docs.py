@@ -398,7 +398,10 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def test_every_setting_is_described() -> None:
     """The tables have each setting of the program once, and no others."""
-    kinds = {"credentials": CredentialSettings, "policies": PolicySettings}
+    kinds: dict[str, type[BaseModel]] = {
+        "credentials": CredentialSettings,
+        "policies": PolicySettings,
+    }
     entries = [f"{key}[].{name}" for key, kind in kinds.items() for name in kind.model_fields]
     assert sorted(row.name for row in setting_rows()) == sorted([*leaves(Settings), *entries])
 
