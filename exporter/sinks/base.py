@@ -191,6 +191,7 @@ class Sink(Protocol):
 
     async def sizes(self, paths: Sequence[str]) -> list[int | None]:
         """Bytes of each file, None where there is none.
+            FileNotFoundError: there is none.
 
         Raises:
             DestinationError: the archive cannot be read.

@@ -97,7 +97,7 @@ class LocalSink:
     async def set_aside(self, path: str) -> str:
         """`x.wav` becomes `x.wav.damaged-<run id>`."""
         aside = f"{path}.damaged-{self._run_id}"
-        with translated(self.root / path):
+        with translated(self.root / path, missing_is_fine=True):
             await in_thread(self._system.rename, self.root / path, self.root / aside)
         return aside
 
