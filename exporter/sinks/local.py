@@ -25,7 +25,8 @@ from exporter.sinks.base import HOLDER_PATH, AlreadyExistsError, Entry, Holder
 from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, translated
 from exporter.sinks.folder_hold import FolderHold, read_holder
 from exporter.sinks.folders import Folders
-from exporter.sinks.threads import ended, in_thread, publishing
+from exporter.sinks.signs_of_life import SignsOfLife
+from exporter.sinks.threads import ended, in_thread, publishing, to_its_end
 from exporter.sinks.upload import LocalUpload
 
 if TYPE_CHECKING:
@@ -119,10 +120,10 @@ class LocalSink:
             stream = wrap(file)
             async for piece in pieces:
                 with translated(final):
-                    await stream.write(piece)
+                    await to_its_end(stream.write(piece))
             with translated(final):
                 await in_thread(self._system.sync, file.fileno())
-                await stream.close()
+                await to_its_end(stream.close())
                 await in_thread(self._system.rename, temporary, final)
         finally:
             await in_thread(self._discard, file)
@@ -150,12 +151,12 @@ class LocalSink:
         try:
             while True:
                 with translated(full, verb="read"):
-                    piece = await stream.read(_READ_SIZE)
+                    piece = await to_its_end(stream.read(_READ_SIZE))
                 if not piece:
                     return
                 yield piece
         finally:
-            await stream.close()
+            await to_its_end(stream.close())
 
     async def feed(self, path: str, into: Callable[[bytes], None]) -> None:
         """One thread hop for the whole file."""
