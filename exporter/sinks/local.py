@@ -58,6 +58,7 @@ class LocalSink:
         self._file_mode = file_mode
         self._system = system or FileSystem()
         self._identity: tuple[int, int] | None = None  # of the root's folder, once prepared
+        self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
         self._folders = Folders(root, mode=dir_mode, system=self._system)
 
     @property
@@ -77,13 +78,13 @@ class LocalSink:
         """A lock of the operating system where there is one, and a sign of life for the others."""
         path = self.root / HOLDER_PATH
         await in_thread(self._folders.make, path.parent)
-        hold = FolderHold(path.parent, holder, mode=self._file_mode)
+        hold = FolderHold(path.parent, holder, mode=self._file_mode, signs=self._signs)
         await in_thread(hold.take)
         return hold
 
     async def holder(self) -> Holder | None:
         """What the holder's file says."""
-        return await in_thread(lambda: read_holder(self.root / HOLDER_PATH))
+        return await in_thread(lambda: read_holder(self.root / HOLDER_PATH, self._signs))
 
     async def put(self, path: str, data: bytes) -> None:
         """A small file's whole life in one thread hop."""
