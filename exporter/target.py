@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.ledger import Ledger, LedgerThread, Planned
+    from exporter.model import Recording
     from exporter.sinks.base import Sink
 
 _log = structlog.get_logger()
@@ -52,10 +53,18 @@ async def target_of(
         first = layout.beside(versions[0].path, recording)
         return Target(versioned(first, version), version, {one.sha256: one for one in versions})
     if planned.decision == Decision.CHANGED:
-        aside = await sink.set_aside(archived.path)
-        _log.warning("recording.set_aside", recording=str(recording), path=split_mount(aside)[1])
+        await _set_aside(archived.path, recording, sink)
     # What was archived before raw recordings got an archive of their own is replaced there.
     return Target(layout.beside(archived.path, recording), archived.version)
+
+
+async def _set_aside(path: str, recording: Recording, sink: Sink) -> None:
+    try:
+        aside = await sink.set_aside(path)
+    except FileNotFoundError:  # somebody removed it since the run was planned
+        _log.warning("recording.vanished", recording=str(recording), path=split_mount(path)[1])
+    else:
+        _log.warning("recording.set_aside", recording=str(recording), path=split_mount(aside)[1])
 
 
 def with_drift(planned: Planned, outcome: Outcome) -> Outcome:

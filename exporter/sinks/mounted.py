@@ -66,7 +66,7 @@ class MountedSink:
             except BaseException as error:
                 await held.release()
                 if isinstance(error, HeldError):
-                    raise HeldError(error.holder, error.idle_seconds, url=sink.url) from None
+                    error.url = sink.url
                 raise
         return held
 
