@@ -41,7 +41,7 @@ from exporter.target import target_of, with_drift
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
@@ -121,6 +121,7 @@ class _Run:
         self.ledger: Ledger
         self.fetcher: Fetcher
         self.partitions: Partitions
+        self.pairing: Pairing
 
     def stop_for(self, error: ExporterError) -> None:
         """End the run because of an error that no recording can be blamed for."""
@@ -174,6 +175,13 @@ class _Run:
         info = encode_run(run.info())
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
         run.partitions = Partitions(sink, run.ledger, run.thread)
+        run.pairing = Pairing(
+            sink,
+            run.ledger,
+            run.thread,
+            credential_of=run._credential_name,
+            stop=stop.event,
+        )
         await stack.enter_async_context(run.api)
         run.fetcher = Fetcher(
             asker=run.api.asker,
@@ -214,7 +222,7 @@ class _Run:
             ExporterError: what ended it early, but for requests to stop.
         """
         recorder = Recorder(
-            self.sink, self.ledger, self.thread, self.watcher.ended, self._check_free
+            self.sink, self.ledger, self.thread, self.watcher.ended, self._committed
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -222,27 +230,29 @@ class _Run:
                 pool = group.create_task(self._work(recorder))
                 guard = group.create_task(self._roll_back(pool))
                 keeper = group.create_task(self._keep_manifests())
+                group.create_task(self._compare_beside())
                 await asyncio.wait([pool])
                 guard.cancel()
                 keeper.cancel()
+                self.pairing.close()
                 recorder.close()
         except BaseExceptionGroup as failures:
             raise first_error(failures) from None
 
     async def compare(self) -> None:
-        """Compare what was asked for as raw with its redacted counterparts.
+        """Compare with their counterparts what there was no time for beside the downloads.
 
         Raises:
             DestinationError: the ledger cannot be read or written.
         """
-        pairing = Pairing(
-            self.sink,
-            self.ledger,
-            self.thread,
-            credential_of=self._credential_name,
-            stop=self.stop.event,
-        )
-        await pairing.run()
+        await self.pairing.run()
+
+    async def _compare_beside(self) -> None:
+        try:
+            await self.pairing.beside()
+        except ExporterError as error:
+            # What was fetched until now is still to be recorded.
+            self.stop_for(error)
 
     def _credential_name(self, account_id: str, project_id: str) -> str:
         return self.job.credentials.of(account_id, project_id).name
@@ -266,8 +276,9 @@ class _Run:
             # What was fetched until now is still to be recorded, so the recorder is left alone.
             self.stop_for(error)
 
-    async def _check_free(self) -> None:
+    async def _committed(self, archived: Sequence[int]) -> None:
         """Stop before the disk is full: what is under way still finds room."""
+        self.pairing.offer(archived)
         try:
             await check_free(self.sink, self.job.settings)
         except DestinationError as error:
