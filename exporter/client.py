@@ -13,7 +13,10 @@ import base64
 import contextlib
 import ipaddress
 import ssl
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -59,6 +62,21 @@ class Timeouts:
     connect: float
     read: float
     total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a host answers to whoever asks for nothing.
+
+    Attributes:
+        status: of HTTP; any will do.
+        date: what time it is there; None where it does not say.
+        seconds: that it took.
+    """
+
+    status: int
+    date: datetime | None
+    seconds: float
 
 
 class Client:
@@ -188,6 +206,30 @@ class Client:
             # left on it is closed here, not handed to the next request.
             response.close()
 
+    @property
+    def proxy(self) -> URL | None:
+        """Through which the API is reached, without user and password; None: directly."""
+        return self._proxies[URL(self._origin).origin()][0]
+
+    async def greet(self) -> Greeting:
+        """See whether there is anybody, without showing a key.
+
+        Raises:
+            FetchError: nobody who speaks HTTP can be reached.
+        """
+        if self._session is None:
+            raise RuntimeError("use the client as a context manager")
+        url = URL(f"{self._origin}/", encoded=True)
+        proxy, proxy_headers = self._proxies[url.origin()]
+        began = time.monotonic()
+        with translated(""):
+            response = await self._session.get(
+                url, allow_redirects=False, proxy=proxy, proxy_headers=proxy_headers
+            )
+        response.close()
+        date = _moment(response.headers.get("Date", ""))
+        return Greeting(response.status, date, time.monotonic() - began)
+
     def _url(self, recording: Recording) -> URL:
         path = self._path.format(
             account=quote(recording.account_id, safe=""),
@@ -199,6 +241,14 @@ class Client:
             f"{self._origin}{path}?direction={recording.direction}&redacted={redacted}",
             encoded=True,
         )
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _proxy_for(origin: str) -> tuple[URL | None, dict[str, str]]:

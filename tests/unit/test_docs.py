@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from exporter import cli, running, yamldoc
 from exporter.audio import encodings
+from exporter.doctor import NAMES, State
 from exporter.errors import ErrorKind, ManifestError, UsageError
 from exporter.layout import Layout, LayoutStyle, path_part
 from exporter.loader import open_manifest
@@ -617,6 +618,22 @@ def test_jq_examples_work(number: int, tmp_path: Path) -> None:
         assert one.conversation_id == "CA03"
     else:
         assert done.stdout or "--quiet" in command
+
+
+# The doctor.
+
+
+def test_every_check_is_described() -> None:
+    """The table has each check of `exporter doctor`, in its order; the others its fields."""
+    page = PAGES["docs/doctor.md"]
+    assert tuple(code(row[0])[0] for row in table(page, "check", "says")) == NAMES
+    (shown,) = (json.loads(block) for block in blocks(page, "json"))
+    rows = table(page, "field", "is")
+    fields = [code(row[0])[0] for row in rows]
+    assert ["schema_version", *fields[:2], "checks"] == list(shown)
+    assert [name.removeprefix("checks[].") for name in fields[2:]] == list(shown["checks"][0])
+    (words,) = (text for name, text in rows if "state" in name)
+    assert code(words) == [state.value for state in State]
 
 
 # The sandbox.
