@@ -118,6 +118,7 @@ class _Run:
             tell=_log.info,
         )
         self.failures = 0
+        self.is_planned = False  # the whole manifest, to its last line
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
@@ -219,6 +220,7 @@ class _Run:
             archived=totals.by_status[Status.SKIPPED],
             duplicates=totals.duplicates,
         )
+        self.is_planned = not self.stop.hurry.is_set()
         self.watcher.planned(totals)
 
     async def fetch(self) -> None:
@@ -346,6 +348,7 @@ class _Run:
             self.thread,
             self.partitions,
             self._credential_name,
+            self.is_planned,
         )
         return await ending.report(
             self.info(),

@@ -102,6 +102,8 @@ class Partitions:
             return
         try:
             await self._read(folder, tag)
+        except FileNotFoundError:  # since it was looked at
+            await self._thread.run(self._ledger.partition_lost_manifest, folder)
         except UnreadablePartitionError as error:
             # What the ledger knows is written in its place; the damaged one is set aside then.
             await self._thread.run(self._ledger.partition_lost_manifest, folder)
@@ -116,9 +118,12 @@ class Partitions:
     async def _merge(self, folder: str, tag: str) -> None:
         try:
             await self._read(folder, tag)
+        except FileNotFoundError:  # since it was looked at: nothing to keep
+            return
         except UnreadablePartitionError as error:
-            aside = await self._sink.set_aside(manifest_path(folder))
-            _log.error("partition.set_aside", path=aside, reason=str(error))
+            with contextlib.suppress(FileNotFoundError):
+                aside = await self._sink.set_aside(manifest_path(folder))
+                _log.error("partition.set_aside", path=aside, reason=str(error))
 
     async def _read(self, folder: str, tag: str) -> None:
         async with read_manifest(self._sink, folder) as open_reader:

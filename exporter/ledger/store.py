@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.knowledge import Knowledge
+from exporter.ledger.manifests import Manifests
 from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.model import Outcome, Recording, Redaction, Status
@@ -28,7 +28,7 @@ _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.spli
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Knowledge):
+class Ledger(Manifests):
     """The whole ledger."""
 
     # A run begins and is planned.
@@ -210,23 +210,47 @@ class Ledger(Knowledge):
 
     # A run ends and is told.
 
-    def end_run(self, status: str, exit_code: int, finished_at: datetime) -> None:
-        """Close the run: what is still planned is cancelled."""
-        with self._transaction():
-            self._check_latest()
-            self._db.execute(
-                "UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,)
-            )
-            self._db.execute(
-                "UPDATE runs SET status = ?, exit_code = ?, finished_at = ? WHERE id = ?",
-                (status, exit_code, rows.timestamp(finished_at), self._run),
-            )
+    def cancel_rest(self) -> None:
+        """What is still planned is not done any more.
 
-    def results_rendered(self, summary: str) -> None:
-        """The run's results lie in the archive."""
-        self._db.execute(
-            "UPDATE runs SET rendered = 1, summary = ? WHERE id = ?", (summary, self._run)
-        )
+        Raises:
+            ArchiveBusyError: another run took this one for dead, and began.
+        """
+        with self._transaction():
+            self._cancel_rest()
+
+    def _cancel_rest(self) -> None:
+        self._check_latest()
+        self._db.execute("UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,))
+
+    def end_run(
+        self, status: str, exit_code: int, finished_at: datetime, summary: str | None = None
+    ) -> None:
+        """Close the run: what is still planned is cancelled.
+
+        Args:
+            status: how it ended, like the next two.
+            exit_code: of the process.
+            finished_at: when.
+            summary: its numbers (JSON), once its results lie in the archive.
+
+        Raises:
+            ArchiveBusyError: another run took this one for dead, and began.
+        """
+        with self._transaction():
+            self._cancel_rest()
+            self._db.execute(
+                "UPDATE runs SET status = ?, exit_code = ?, finished_at = ?, summary = ?,"
+                " rendered = ? WHERE id = ?",
+                (
+                    status,
+                    exit_code,
+                    rows.timestamp(finished_at),
+                    summary,
+                    summary is not None,
+                    self._run,
+                ),
+            )
 
     def left_run(self) -> LeftRun | None:
         """The latest run, if its results are not in the archive; the methods then speak of it."""

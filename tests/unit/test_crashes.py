@@ -175,8 +175,7 @@ class Run:
                 self.system.steps_left = steps
                 left = await thread.run(ledger.left_run)
                 if left:
-                    await thread.run(ledger.end_run, "interrupted", 137, NOW)
-                    await thread.run(ledger.results_rendered, "{}")
+                    await thread.run(ledger.end_run, "interrupted", 137, NOW, "{}")
                 await self.sink.sweep(None, None)
                 await self._export(ledger, thread, names, in_pieces=in_pieces)
             finally:
@@ -215,8 +214,7 @@ class Run:
             recorder.close()
             await recording_task
         await partitions.write()
-        await thread.run(ledger.end_run, "complete", 0, NOW)
-        await thread.run(ledger.results_rendered, "{}")
+        await thread.run(ledger.end_run, "complete", 0, NOW, "{}")
 
     async def _write(self, name: str, *, in_pieces: bool) -> Archived:
         path = f"acme/shop/2026-05-21/{name}/user.raw.wav"
