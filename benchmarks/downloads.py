@@ -155,7 +155,9 @@ def contestants() -> dict[str, Callable[[Errand], str]]:
     if _has_parfive():
         found["parfive"] = parfive
     else:
-        print("parfive is left out: pip install parfive, in an environment that PARFIVE_PYTHON names")
+        print(
+            "parfive is left out: pip install parfive, in an environment that PARFIVE_PYTHON names"
+        )
     return found
 
 
@@ -193,7 +195,9 @@ def fetch(name: str, command: Callable[[Errand], str], errand: Errand) -> Measur
     seconds = time.perf_counter() - begun
     brought = sum(1 for _ in errand.folder.rglob("*.wav"))
     if os.waitstatus_to_exitcode(status) or brought != errand.count:
-        sys.exit(f"{name} brought {brought} of {errand.count} files of {errand.name}:\n{said[-2000:]}")
+        sys.exit(
+            f"{name} brought {brought} of {errand.count} files of {errand.name}:\n{said[-2000:]}"
+        )
     return Measured(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
@@ -217,7 +221,9 @@ def compare(
         for name, command in entrants.items():
             one = Errand(server, f"one-{size_name}", 1, place / f"one-{name}")
             starts[name] = min(
-                fetch(name, command, Errand(server, one.name, 1, place / f"one-{name}-{again}")).seconds
+                fetch(
+                    name, command, Errand(server, one.name, 1, place / f"one-{name}-{again}")
+                ).seconds
                 for again in range(3)
             )
         for number in range(rounds):
@@ -287,9 +293,7 @@ def main() -> None:
     parser.add_argument("--svg", type=Path)
     arguments = parser.parse_args()
     chosen = [name for name in WORK if not arguments.sizes or name in arguments.sizes.split(",")]
-    work = {
-        name: (WORK[name][0], WORK[name][2 if arguments.quick else 1]) for name in chosen
-    }
+    work = {name: (WORK[name][0], WORK[name][2 if arguments.quick else 1]) for name in chosen}
     served = work | {f"one-{name}": (size, 1) for name, (size, _) in work.items()}
     rounds = 2 if arguments.quick else arguments.rounds
     with tempfile.TemporaryDirectory(prefix="served-", dir=_memory()) as source:
@@ -298,7 +302,11 @@ def main() -> None:
             folder = arguments.folder or Path(tempfile.mkdtemp(prefix="fetched-")) / "here"
             try:
                 rows = compare(
-                    server, folder.absolute(), work, rounds, set(filter(None, arguments.only.split(",")))
+                    server,
+                    folder.absolute(),
+                    work,
+                    rounds,
+                    set(filter(None, arguments.only.split(","))),
                 )
             finally:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -144,7 +145,13 @@ class Fetcher:
             self._throttle.accepted(turn)
             self._refusals.note_accepted(recording)
             self._host.note_answer()
-            written = await self._writer.write(body.chunks(), target.path, known=target.known)
+            written = await self._writer.write(
+                body.chunks(),
+                target.path,
+                known=target.known,
+                # While a small file is written, the next one may be asked for.
+                received=partial(self._throttle.leave, turn),
+            )
         if not written.is_new:
             return target.known[written.sha256]
         return Archived(
