@@ -72,9 +72,7 @@ class Asker:
         self._give_up = give_up
         self._clean = clean
 
-    async def ask(
-        self, subject: Subject, send: Callable[[str, Accepted], Awaitable[T]]
-    ) -> T:
+    async def ask(self, subject: Subject, send: Callable[[str, Accepted], Awaitable[T]]) -> T:
         """Send a request until it succeeds, fails for good, or has failed often enough.
 
         Args:

@@ -37,21 +37,13 @@ class _Crew:
         self._steps: SimpleQueue[_Step | None] = SimpleQueue()
         self._ended: deque[_End] = deque()
         self._is_woken = False
-        self._idle = 0
-        self._threads = 0
-        self._lock = threading.Lock()
         self._loop = weakref.ref(loop)
+        for number in range(_THREADS):
+            threading.Thread(target=self._work, name=f"files-{number}", daemon=True).start()
         weakref.finalize(loop, self._dismiss)
 
     def begin(self, future: asyncio.Future[T], function: Callable[[], T]) -> None:
-        """Call `function` in some thread; the future gets what comes of it. In the loop's thread."""
-        with self._lock:
-            if self._idle:
-                self._idle -= 1
-            elif self._threads < _THREADS:
-                self._threads += 1
-                name = f"files-{self._threads}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
+        """Call `function` in some thread; the future gets what comes of it."""
         self._steps.put((future, function))
 
     def _work(self) -> None:
@@ -64,8 +56,6 @@ class _Crew:
             del step, future, function
             self._give_back(end)
             del end
-            with self._lock:
-                self._idle += 1
 
     def _give_back(self, end: _End) -> None:
         self._ended.append(end)
@@ -86,7 +76,7 @@ class _Crew:
                 future.set_exception(error)
 
     def _dismiss(self) -> None:
-        for _ in range(self._threads):
+        for _ in range(_THREADS):
             self._steps.put(None)
 
 
