@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -15,13 +16,15 @@ import msgspec
 from exporter import log
 from exporter.archive import existing_sink, read_ledger
 from exporter.errors import UsageError
-from exporter.findings import Findings, Tally
+from exporter.findings import Findings
 from exporter.ledger import LedgerThread
-from exporter.verify import NullWatcher, Scope, Watcher, verify
+from exporter.verify import NullWatcher, Scope, Verified, Watcher, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from exporter.differences import Tally
 
 DIFFERENT: Final = 6
 _SHOWN: Final = 50  # differences that people read; --json has them all
@@ -51,7 +54,7 @@ def run(
     findings = Findings()
     try:
         with _watcher(show=show) as watcher:
-            has_ledger = asyncio.run(
+            verified = asyncio.run(
                 check(
                     archive,
                     findings,
@@ -63,9 +66,9 @@ def run(
             )
         tally = findings.tally()
         if as_json:
-            _print_json(archive, findings, tally, has_ledger=has_ledger)
+            _print_json(archive, findings, tally, verified)
         else:
-            _print(archive, findings, tally, has_ledger=has_ledger)
+            _print(archive, findings, tally, verified)
     finally:
         findings.close()
     return DIFFERENT if tally.differences else 0
@@ -79,8 +82,8 @@ async def check(
     state_dir: Path | None = None,
     concurrency: int | None = None,
     watcher: Watcher | None = None,
-) -> bool:
-    """Verify an archive into `findings`; returns whether it has a ledger.
+) -> Verified:
+    """Verify an archive into `findings`.
 
     Raises:
         UsageError: there is no such archive.
@@ -88,22 +91,16 @@ async def check(
     """
     sink = existing_sink(archive)
     async with LedgerThread() as thread:
-        ledger = await thread.run(read_ledger, archive, state_dir)
-        try:
-            await verify(
-                sink,
-                ledger,
-                thread,
-                findings,
-                scope=scope,
-                # Hashing keeps a core busy each; one more reads ahead of them.
-                concurrency=concurrency or (os.cpu_count() or 1) + 1,
-                watcher=watcher or NullWatcher(),
-            )
-        finally:
-            if ledger is not None:
-                await thread.run(ledger.close)
-    return ledger is not None
+        return await verify(
+            sink,
+            lambda: read_ledger(archive, state_dir),
+            thread,
+            findings,
+            scope=scope,
+            # Hashing keeps a core busy each; one more reads ahead of them.
+            concurrency=concurrency or (os.cpu_count() or 1) + 1,
+            watcher=watcher or NullWatcher(),
+        )
 
 
 def parse_scope(sample: str | None, since: str | None) -> Scope:
@@ -149,14 +146,19 @@ def _watcher(*, show: bool) -> Iterator[Watcher]:
         yield bar
 
 
-def _source(*, has_ledger: bool) -> str:
-    return "ledger" if has_ledger else "partition manifests"
+def _source(verified: Verified) -> str:
+    return "ledger" if verified.with_ledger else "partition manifests"
 
 
-def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+def _print_json(archive: str, findings: Findings, tally: Tally, verified: Verified) -> None:
     encode = msgspec.json.Encoder().encode
     out = sys.stdout.buffer
-    head = {"schema_version": 1, "archive": archive, "source": _source(has_ledger=has_ledger)}
+    head = {
+        "schema_version": 1,
+        "archive": archive,
+        "source": _source(verified),
+        "held_by": asdict(verified.holder) if verified.holder else None,
+    }
     out.write(encode(head | {"summary": tally}).removesuffix(b"}"))
     for name, word, rows in (
         ("differences", "status", findings.differences()),
@@ -173,14 +175,15 @@ def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: b
     out.flush()
 
 
-def _print(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+def _print(archive: str, findings: Findings, tally: Tally, verified: Verified) -> None:
     from exporter.progress import print_findings  # noqa: PLC0415 (rich is slow to import)
 
     print_findings(
         archive,
-        _source(has_ledger=has_ledger),
+        _source(verified),
         tally,
         findings.differences(),
         findings.warnings(),
         shown=_SHOWN,
+        holder=verified.holder,
     )

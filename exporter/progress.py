@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exporter.findings import Tally
+    from exporter.differences import Tally
     from exporter.job import Report
     from exporter.ledger import Totals
     from exporter.model import Outcome
     from exporter.planning import Preview
+    from exporter.sinks.base import Holder
 
 _BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
 _MEANING: Final = {
@@ -238,9 +239,17 @@ def print_findings(
     warnings: Iterator[tuple[str | None, str, str]],
     *,
     shown: int,
+    holder: Holder | None,
 ) -> None:
     """What `verify` found, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
+    if holder is not None:
+        console.print(
+            f"run {holder.run_id} (process {holder.pid} on {holder.host}) holds the archive:"
+            " what it is working on is a warning at most",
+            style="yellow",
+            markup=False,
+        )
     for style, rows in (("red", differences), ("yellow", warnings)):
         for path, kind, text in islice(rows, shown):
             console.print(f"{kind}: {path}: {text}", style=style, markup=False)

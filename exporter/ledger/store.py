@@ -22,9 +22,10 @@ from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.model import Outcome, Recording, Redaction, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
+_PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
@@ -207,6 +208,24 @@ class Ledger(Manifests):
             )
             pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
         return found[-1][0], list(pairs.values())
+
+    # Others look on.
+
+    def run_under_way(self) -> str | None:
+        """Id of the latest run, if it has not ended: it goes on, or was killed."""
+        row = self._db.execute(
+            "SELECT run_id, status FROM runs ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return row[0] if row and row[1] is None else None
+
+    def to_be_fetched_again(self) -> Iterator[list[str]]:
+        """Pages of paths of what was found missing or changed and has no outcome yet."""
+        found = self._db.execute(
+            "SELECT r.path FROM outcomes o JOIN recordings r USING (conversation, variant)"
+            " WHERE o.status IS NULL AND o.decision IN ('vanished', 'changed')"
+        )
+        while page := found.fetchmany(_PAGE):
+            yield [row[0] for row in page]
 
     # A run ends and is told.
 

@@ -309,17 +309,15 @@ class Crashes(RuleBasedStateMachine):
         sink = LocalSink(self.root, run_id="reader", dir_mode=0o700, file_mode=0o600)
         findings = Findings()
         async with LedgerThread() as thread:
-            ledger = Ledger(self.root / "_exporter" / "ledger.sqlite", read_only=True)
             await verify(
                 sink,
-                ledger,
+                lambda: Ledger(self.root / "_exporter" / "ledger.sqlite", read_only=True),
                 thread,
                 findings,
                 scope=Scope(),
                 concurrency=2,
                 watcher=NullWatcher(),
             )
-            ledger.close()
         tally = findings.tally()
         findings.close()
         return tally
