@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from exporter.certificate import stands
 from exporter.errors import DestinationError, PolicyError
 from exporter.job import Report
 from exporter.model import PiiAccessState, Status
@@ -76,6 +77,7 @@ class Ending:
         )
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
+        info = msgspec.structs.replace(info, discovered=await reporter.discovered())
         run = self._ended(info, totals, policy)
         summary = await reporter.summary(
             findings=findings,
@@ -135,11 +137,13 @@ class Ending:
 
     def _ended(self, info: RunInfo, totals: Totals, policy: PolicyError | None) -> RunInfo:
         status, exit_code = _verdict(totals, self.stop.reason, allow_missing=self.job.allow_missing)
+        if exit_code == 0 and not all(map(stands, info.discovered)):
+            status, exit_code = RunStatus.PARTIAL, 1
         if policy is not None and self.stop.reason is None:
             exit_code = policy.exit_code
         return msgspec.structs.replace(
             info,
-            finished_at=timestamp(datetime.now(UTC)),
+            finished_at=timestamp(self.job.now()),
             status=status,
             exit_code=exit_code,
         )
