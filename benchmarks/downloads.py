@@ -234,7 +234,14 @@ def compare(
         shutil.rmtree(place)
         os.sync()
         rows += [
-            row(name, size_name, size, count, measured, starts[name])
+            row(
+                name,
+                size_name=size_name,
+                size=size,
+                count=count,
+                runs=measured,
+                start=starts[name],
+            )
             for name, measured in runs.items()
         ]
         show(rows[-len(runs) :])
@@ -242,7 +249,7 @@ def compare(
 
 
 def row(
-    name: str, size_name: str, size: int, count: int, runs: list[Measured], start: float
+    name: str, *, size_name: str, size: int, count: int, runs: list[Measured], start: float
 ) -> dict[str, Any]:
     """The medians of one contestant for one size."""
     seconds = sorted(each.seconds for each in runs)
@@ -269,7 +276,8 @@ def show(rows: list[dict[str, Any]]) -> None:
     ours = next((each for each in rows if each["name"] == "exporter"), None)
     print(
         f"\n{rows[0]['files']} files of {rows[0]['size']}\n"
-        f"{'':10}{'files/s':>9}{'MB/s':>9}{'steady':>9}{'spread':>8}{'CPU s':>8}{'MiB':>6}  ours/theirs"
+        f"{'':10}{'files/s':>9}{'MB/s':>9}{'steady':>9}{'spread':>8}{'CPU s':>8}{'MiB':>6}"
+        "  ours/theirs"
     )
     for each in sorted(rows, key=lambda row: -row["steady_files_a_second"]):
         ratio = ours["steady_files_a_second"] / each["steady_files_a_second"] if ours else 0

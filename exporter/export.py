@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,6 +33,7 @@ from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
 from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
+from exporter.survey import Survey
 from exporter.target import target_of, with_drift
 from exporter.writer import Writer
 
@@ -71,7 +71,9 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         grace = asyncio.create_task(_hurry_after_grace(stop))
         stack.callback(grace.cancel)
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
+        _log.info("run.started", run=run.id, manifest=job.manifest_path)
         try:
+            await run.survey.discover(job.windows, job.spool)
             await run.plan()
             await run.fetch()
             await run.compare()
@@ -97,13 +99,13 @@ class _Run:
         self.stop = stop
         self.watcher = watcher
         self.sink = sink
-        self.started_at = datetime.now(UTC)
+        self.started_at = job.now()
         self.clock_start = time.monotonic()
         self.layout = layout_of(settings)
         self.api = Api(
             settings,
             job.credentials,
-            projects=job.spool.projects,
+            projects=job.projects,
             stop=stop,
             give_up=self.stop_for,
             clean=job.clean,
@@ -113,6 +115,7 @@ class _Run:
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
+        self.survey: Survey
         self.fetcher: Fetcher
         self.partitions: Partitions
 
@@ -163,17 +166,18 @@ class _Run:
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
         run.partitions = Partitions(sink, run.ledger, run.thread)
         await stack.enter_async_context(run.api)
+        run.survey = Survey(run.api, run.ledger, run.thread)
         run.fetcher = Fetcher(
             asker=run.api.asker,
             client=run.api.client,
             writer=Writer(sink, max_bytes=settings.limits.max_recording_bytes),
             pending_grace=settings.export.pending_grace,
+            now=job.now,
         )
         return run
 
     async def plan(self) -> None:
         """Decide about every recording of the manifest, and enter the decisions."""
-        _log.info("run.started", run=self.id, manifest=self.job.manifest_path)
         totals = await plan_into(
             self.ledger,
             self.thread,
@@ -193,6 +197,8 @@ class _Run:
         )
         self.is_planned = not self.stop.hurry.is_set()
         self.watcher.planned(totals)
+        if not self.stop.hurry.is_set():  # else not all that was found is entered
+            await self.survey.compare(expired_before=None)
 
     async def fetch(self) -> None:
         """Fetch what is planned, until it is done or the run is to stop.

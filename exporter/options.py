@@ -21,6 +21,14 @@ Output = Annotated[
     str | None,
     typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
 ]
+BaseUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
+]
+Region = Annotated[
+    str | None,
+    typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
+]
+Rate = Annotated[float | None, typer.Option(metavar="N", help="Requests a second, at most.")]
 Directions = Annotated[
     list[str] | None,
     typer.Option(metavar="LIST", help="combined, user, agent: where the manifest does not say."),

@@ -95,7 +95,7 @@ async def plan_into(
     duplicates = 0
     choice = choice_of(settings)
     layout = layout_of(settings)
-    for conversations in spool.batches(_BATCH):
+    for window, conversations in spool.batches(_BATCH):
         if stop is not None and stop.is_set():
             break
         wanted = [one for each in conversations for one in recordings(each, choice)]
@@ -118,6 +118,8 @@ async def plan_into(
             for one, (size, is_sound) in zip(looked, found, strict=True)
         ]
         duplicates += await thread.run(ledger.plan, decisions)
+        if window:
+            await thread.run(ledger.note_found, window, {one.conversation for one in looked})
     await thread.run(ledger.planning_ended, duplicates)
     return await thread.run(ledger.totals)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.manifests import Manifests
+from exporter.ledger.finds import Windows
 from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.model import Outcome, Recording, Redaction, Status
@@ -29,7 +29,7 @@ _PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Manifests):
+class Ledger(Windows):
     """The whole ledger."""
 
     # A run begins and is planned.
@@ -45,6 +45,7 @@ class Ledger(Manifests):
         now = rows.timestamp(started_at)
         with self._transaction():
             self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
+            self._db.execute("DELETE FROM found")
             cursor = self._db.execute(
                 "INSERT INTO runs (run_id, started_at, seen_at, info) VALUES (?, ?, ?, ?)",
                 (run_id, now, now, info),
