@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -16,14 +16,16 @@ import msgspec
 from exporter import log
 from exporter.archive import existing_sink, read_ledger
 from exporter.errors import UsageError
-from exporter.findings import Findings, Tally
+from exporter.findings import Findings
 from exporter.ledger import LedgerThread
 from exporter.raw_archive import Note, read_note
-from exporter.verify import NullWatcher, Scope, Watcher, verify
+from exporter.verify import NullWatcher, Scope, Verified, Watcher, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from exporter.differences import Tally
 
 DIFFERENT: Final = 6
 _SHOWN: Final = 50  # differences that people read; --json has them all
@@ -53,7 +55,7 @@ def run(
     findings = Findings()
     try:
         with _watcher(show=show) as watcher:
-            checked = asyncio.run(
+            verified = asyncio.run(
                 check(
                     archive,
                     findings,
@@ -63,27 +65,15 @@ def run(
                     watcher=watcher,
                 )
             )
+            note = asyncio.run(read_note(existing_sink(archive))) or Note()
         tally = findings.tally()
         if as_json:
-            _print_json(archive, findings, tally, checked)
+            _print_json(archive, findings, tally, verified, note)
         else:
-            _print(archive, findings, tally, checked)
+            _print(archive, findings, tally, verified, note)
     finally:
         findings.close()
     return DIFFERENT if tally.differences else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What an archive was compared with.
-
-    Attributes:
-        source: what records it.
-        note: the archives that it belongs together with.
-    """
-
-    source: str
-    note: Note
 
 
 async def check(
@@ -94,7 +84,7 @@ async def check(
     state_dir: Path | None = None,
     concurrency: int | None = None,
     watcher: Watcher | None = None,
-) -> Checked:
+) -> Verified:
     """Verify an archive into `findings`.
 
     Raises:
@@ -102,24 +92,17 @@ async def check(
         DestinationError: it cannot be read.
     """
     sink = existing_sink(archive)
-    note = await read_note(sink)
     async with LedgerThread() as thread:
-        ledger = await thread.run(read_ledger, archive, state_dir)
-        try:
-            await verify(
-                sink,
-                ledger,
-                thread,
-                findings,
-                scope=scope,
-                # Hashing keeps a core busy each; one more reads ahead of them.
-                concurrency=concurrency or (os.cpu_count() or 1) + 1,
-                watcher=watcher or NullWatcher(),
-            )
-        finally:
-            if ledger is not None:
-                await thread.run(ledger.close)
-    return Checked("partition manifests" if ledger is None else "ledger", note or Note())
+        return await verify(
+            sink,
+            lambda: read_ledger(archive, state_dir),
+            thread,
+            findings,
+            scope=scope,
+            # Hashing keeps a core busy each; one more reads ahead of them.
+            concurrency=concurrency or (os.cpu_count() or 1) + 1,
+            watcher=watcher or NullWatcher(),
+        )
 
 
 def parse_scope(sample: str | None, since: str | None) -> Scope:
@@ -165,15 +148,22 @@ def _watcher(*, show: bool) -> Iterator[Watcher]:
         yield bar
 
 
-def _print_json(archive: str, findings: Findings, tally: Tally, checked: Checked) -> None:
+def _source(verified: Verified) -> str:
+    return "ledger" if verified.with_ledger else "partition manifests"
+
+
+def _print_json(
+    archive: str, findings: Findings, tally: Tally, verified: Verified, note: Note
+) -> None:
     encode = msgspec.json.Encoder().encode
     out = sys.stdout.buffer
     head = {
         "schema_version": 1,
         "archive": archive,
-        "source": checked.source,
-        "raw_archives": [one.url for one in checked.note.raw_archives],
-        "holds_raw_of": checked.note.holds_raw_of or None,
+        "source": _source(verified),
+        "held_by": asdict(verified.holder) if verified.holder else None,
+        "raw_archives": [one.url for one in note.raw_archives],
+        "holds_raw_of": note.holds_raw_of or None,
     }
     out.write(encode(head | {"summary": tally}).removesuffix(b"}"))
     for name, word, rows in (
@@ -191,20 +181,21 @@ def _print_json(archive: str, findings: Findings, tally: Tally, checked: Checked
     out.flush()
 
 
-def _print(archive: str, findings: Findings, tally: Tally, checked: Checked) -> None:
+def _print(archive: str, findings: Findings, tally: Tally, verified: Verified, note: Note) -> None:
     from exporter.progress import print_findings  # noqa: PLC0415 (rich is slow to import)
 
     print_findings(
         archive,
-        checked.source,
+        _source(verified),
         tally,
         findings.differences(),
         findings.warnings(),
         shown=_SHOWN,
+        holder=verified.holder,
     )
-    for one in checked.note.raw_archives:
+    for one in note.raw_archives:
         sys.stdout.write(
             f"raw recordings of this archive lie in {one.url}, which is verified by itself\n"
         )
-    if checked.note.holds_raw_of:
-        sys.stdout.write(f"this archive holds raw recordings of {checked.note.holds_raw_of}\n")
+    if note.holds_raw_of:
+        sys.stdout.write(f"this archive holds raw recordings of {note.holds_raw_of}\n")

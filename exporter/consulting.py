@@ -18,6 +18,7 @@ from exporter.loader import open_manifest
 from exporter.model import Redaction
 from exporter.planning import choice_of
 from exporter.policy import without_raw
+from exporter.queries import windows_of
 from exporter.settings import load_settings
 
 if TYPE_CHECKING:
@@ -162,14 +163,17 @@ class _Reading:
         ):
             count += 1
             project = one.account_id, one.project_id
-            known = self.projects.setdefault(project, None)
-            if Redaction.RAW not in (one.redaction or choice.redaction):
-                continue
-            if known is None:
-                self.projects[project] = [one.conversation_id]
-            elif len(known) < _ENOUGH:
-                known.append(one.conversation_id)
+            self._add(project, one.redaction or choice.redaction, one.conversation_id)
+        for window in windows_of(opened.queries, settings):
+            project = window.account_id, window.project_id
+            self._add(project, window.redaction or choice.redaction)
         return count
+
+    def _add(self, project: tuple[str, str], redaction: Sequence[Redaction], *names: str) -> None:
+        """A project, and conversations of it that are going to be asked for as raw."""
+        known = self.projects.setdefault(project, None)
+        if Redaction.RAW in redaction:
+            self.projects[project] = [*(known or ()), *names][:_ENOUGH]
 
     def _choose(self, what: About, settings: Settings) -> None:
         """Only what the flags name, if they do."""

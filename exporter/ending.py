@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from exporter.certificate import stands
 from exporter.errors import DestinationError, PolicyError
 from exporter.job import Report
 from exporter.model import PiiAccessState, Status
@@ -80,6 +80,7 @@ class Ending:
         )
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
+        info = msgspec.structs.replace(info, discovered=await reporter.discovered())
         reason = await self._reason(totals)
         run = self._ended(info, totals, policy, reason)
         summary = await reporter.summary(
@@ -181,11 +182,13 @@ class Ending:
         reason: StopReason | None,
     ) -> RunInfo:
         status, exit_code = _verdict(totals, reason, allow_missing=self.job.allow_missing)
+        if exit_code == 0 and not all(map(stands, info.discovered)):
+            status, exit_code = RunStatus.PARTIAL, 1
         if policy is not None and reason is None:
             exit_code = policy.exit_code
         return msgspec.structs.replace(
             info,
-            finished_at=timestamp(datetime.now(UTC)),
+            finished_at=timestamp(self.job.now()),
             status=status,
             exit_code=exit_code,
         )

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -37,6 +35,7 @@ from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
 from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
+from exporter.survey import Survey
 from exporter.target import target_of, with_drift
 from exporter.writer import Writer
 
@@ -49,8 +48,8 @@ if TYPE_CHECKING:
     from exporter.raw_archive import Archives
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
-_FILE_THREADS = 16  # syncs overlap in the disk's queue: 35 to 46 % more small files a second than 4
 _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
+_WRITTEN_MEANWHILE = 16  # small recordings, each up to 1 MiB, on their way to the disk
 _GRACE_SECONDS = 20  # for what is under way when a signal comes; service managers wait 30 to 90
 
 _log = structlog.get_logger()
@@ -64,9 +63,6 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         ArchiveBusyError: another run holds it.
         ConfigError: the config cannot be carried out.
     """
-    asyncio.get_running_loop().set_default_executor(
-        ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files")
-    )
     async with contextlib.AsyncExitStack() as stack:
         if (deadline := job.settings.limits.deadline) is not None:
             reason = deadline_passed(deadline)
@@ -77,7 +73,9 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         grace = asyncio.create_task(_hurry_after_grace(stop))
         stack.callback(grace.cancel)
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
+        _log.info("run.started", run=run.id, manifest=job.manifest_path)
         try:
+            await run.survey.discover(job.windows, job.spool)
             await run.plan()
             await run.fetch()
             await run.compare()
@@ -104,12 +102,12 @@ class _Run:
         self.watcher = watcher
         self.sink = archives.sink
         self.layout = archives.layout
-        self.started_at = datetime.now(UTC)
+        self.started_at = job.now()
         self.clock_start = time.monotonic()
         self.api = Api(
             settings,
             job.credentials,
-            projects=job.spool.projects,
+            projects=job.projects,
             stop=stop,
             give_up=self.stop_for,
             clean=job.clean,
@@ -119,6 +117,7 @@ class _Run:
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
+        self.survey: Survey
         self.fetcher: Fetcher
         self.partitions: Partitions
         self.pairing: Pairing
@@ -183,17 +182,18 @@ class _Run:
             stop=stop.event,
         )
         await stack.enter_async_context(run.api)
+        run.survey = Survey(run.api, run.ledger, run.thread)
         run.fetcher = Fetcher(
             asker=run.api.asker,
             client=run.api.client,
             writer=Writer(sink, max_bytes=settings.limits.max_recording_bytes),
             pending_grace=settings.export.pending_grace,
+            now=job.now,
         )
         return run
 
     async def plan(self) -> None:
         """Decide about every recording of the manifest, and enter the decisions."""
-        _log.info("run.started", run=self.id, manifest=self.job.manifest_path)
         totals = await plan_into(
             self.ledger,
             self.thread,
@@ -214,6 +214,8 @@ class _Run:
         )
         self.is_planned = not self.stop.hurry.is_set()
         self.watcher.planned(totals)
+        if not self.stop.hurry.is_set():  # else not all that was found is entered
+            await self.survey.compare(expired_before=None)
 
     async def fetch(self) -> None:
         """Fetch what is planned, until it is done or the run is to stop.
@@ -268,7 +270,8 @@ class _Run:
             await run_pool(
                 self._planned(),
                 handle,
-                concurrency=self.job.settings.limits.concurrency,
+                # The throttle keeps to the concurrency of requests; these are written meanwhile.
+                concurrency=self.job.settings.limits.concurrency + _WRITTEN_MEANWHILE,
                 stop=self.stop.event,
             )
             self.api.asker.check(at_the_end=True)

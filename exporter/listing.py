@@ -118,7 +118,7 @@ class Listing:
         self._list_origin = list_origin
         self._detail_origin = detail_origin
 
-    async def page(self, asked: PageOf, api_key: str, accepted: Callable[[], None]) -> Page:
+    async def page(self, asked: PageOf, api_key: str, accepted: Callable[[], object]) -> Page:
         """One page, whole.
 
         Args:
@@ -142,7 +142,7 @@ class Listing:
         project_id: str,
         conversation_id: str,
         api_key: str,
-        accepted: Callable[[], None],
+        accepted: Callable[[], object],
     ) -> bytes:
         """One conversation as the API describes it: JSON, in camelCase.
 
@@ -151,7 +151,7 @@ class Listing:
             ConfigError: this region has no such API.
         """
         if self._detail_origin is None:
-            raise _not_here("one conversation's details")
+            raise _not_here("the description of one conversation")
         path = _DETAIL.format(
             project=quote(project_id, safe=""), conversation=quote(conversation_id, safe="")
         )
@@ -214,7 +214,8 @@ class PageReader:
     def __init__(self, correlation_id: str | None) -> None:
         self._correlation_id = correlation_id
         self._events = ijson.sendable_list()
-        self._parser = ijson.basic_parse_coro(self._events, use_float=True)
+        # Numbers as they are written: with use_float, one of more than 64 bits would be an error.
+        self._parser = ijson.basic_parse_coro(self._events)
         self._depth = 0
         self._in_list = False
         self._top_key = ""

@@ -71,6 +71,7 @@ async def recover(
         enough_identical=lambda *project: settings.policy_of(*project).enough_identical
     )
     summary = await reporter.summary(elapsed_seconds=elapsed, rate_limited=0, findings=findings)
+    run = msgspec.structs.replace(run, discovered=await reporter.discovered())
     written = await reporter.write(run, summary)
     _log.info("results.written_later", run=left.run_id, results=written)
 

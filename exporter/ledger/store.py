@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.manifests import Manifests
+from exporter.ledger.finds import Windows
 from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.model import Outcome, Recording, Redaction, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
 _DIRECTION = "substr(outcomes.variant, 1, instr(outcomes.variant, '.') - 1)"
@@ -32,10 +32,11 @@ _COMPLETE = (
     " WHERE w.conversation = outcomes.conversation AND w.status IS NULL"
     f" AND w.variant IN ({_DIRECTION} || '.raw', {_DIRECTION} || '.redacted'))"
 )
+_PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Manifests):
+class Ledger(Windows):
     """The whole ledger."""
 
     # A run begins and is planned.
@@ -51,6 +52,7 @@ class Ledger(Manifests):
         now = rows.timestamp(started_at)
         with self._transaction():
             self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
+            self._db.execute("DELETE FROM found")
             cursor = self._db.execute(
                 "INSERT INTO runs (run_id, started_at, seen_at, info) VALUES (?, ?, ?, ?)",
                 (run_id, now, now, info),
@@ -229,6 +231,24 @@ class Ledger(Manifests):
             )
             pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
         return found[-1][0], list(pairs.values())
+
+    # Others look on.
+
+    def run_under_way(self) -> str | None:
+        """Id of the latest run, if it has not ended: it goes on, or was killed."""
+        row = self._db.execute(
+            "SELECT run_id, status FROM runs ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return row[0] if row and row[1] is None else None
+
+    def to_be_fetched_again(self) -> Iterator[list[str]]:
+        """Pages of paths of what was found missing or changed and has no outcome yet."""
+        found = self._db.execute(
+            "SELECT r.path FROM outcomes o JOIN recordings r USING (conversation, variant)"
+            " WHERE o.status IS NULL AND o.decision IN ('vanished', 'changed')"
+        )
+        while page := found.fetchmany(_PAGE):
+            yield [row[0] for row in page]
 
     # A run ends and is told.
 

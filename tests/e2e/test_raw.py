@@ -329,3 +329,21 @@ def test_a_project_has_its_own_number_of_identical_pairs(exporter: Command, call
     assert done.exit_code == 0, done.stderr
     states = {each["project_id"]: each["state"] for each in done.results()["summary"]["pii_access"]}
     assert states == {"p": "unknown", "q": "unknown"}
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "doctor"])
+def test_never_raw_in_one_project_refuses_queries_of_it(
+    exporter: Command, calls: Sandbox, command: str
+) -> None:
+    """What is looked for in such a project may not ask for raw; elsewhere it may."""
+    exporter.environment["EXPORTER_POLICIES"] = '[{"project_id": "q", "never_raw": true}]'
+    exporter.environment["EXPORTER_API__BASE_URL"] = calls.base_url
+    exporter.write(
+        "job.yaml",
+        "version: 1\ndefaults: {account_id: a, redaction: [raw]}\ndiscover:\n"
+        "- {project_id: p, from: -1d, to: today}\n- {project_id: q, from: -1d, to: today}\n",
+    )
+    done = exporter(command, "job.yaml")
+    assert done.exit_code == 2
+    assert "job.yaml:5:3: never_raw is set, and this query asks for raw" in done.text
+    assert not calls.requests

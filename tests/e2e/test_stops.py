@@ -13,12 +13,13 @@ import pytest
 
 from exporter import export as exporter_export
 from exporter import running
+from exporter.errors import DestinationError
 from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.sandbox import Match, Respond, Rule, Stall, Times
 from exporter.settings import Flag
 from exporter.sinks.local import LocalSink
-from exporter.stopping import Stop, deadline_passed, too_many_failures
+from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 
 if TYPE_CHECKING:
     import subprocess
@@ -238,6 +239,56 @@ def test_what_comes_after_everything_is_done_changes_nothing(
     assert ended == code
     assert f'"status": "{"partial" if fails else "complete"}"' in results
     assert f'"exit_code": {code}' in results
+
+
+def test_a_long_run_keeps_the_manifests_up_to_date(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one recording keeps it busy, the manifest tells what is archived by then."""
+    stuck = Rule(match=Match(conversation="CA3"), action=Stall(after_bytes=None))
+    sandbox = start_sandbox(scenario=[stuck])
+    stop = Stop()
+    write = Partitions.write
+    manifest = exporter.archive / "a" / "p" / "undated" / "manifest.json"
+    told: list[str] = []
+
+    async def write_and_look(self: Partitions) -> int:
+        written = await write(self)
+        if not stop.requested and written and manifest.read_text().count("conversation_id") == 2:
+            told.append(manifest.read_text())
+            stop.request(StopReason.of_signal(signal.SIGTERM))
+            stop.hurry.set()
+        return written
+
+    monkeypatch.setattr(running, "Stop", lambda: stop)
+    monkeypatch.setattr(exporter_export, "_MANIFESTS_EVERY", 0.01)
+    monkeypatch.setattr(Partitions, "write", write_and_look)
+    assert exported(exporter, sandbox, f"{MANIFEST}- CA1\n- CA2\n- CA3\n")[0] == 143
+    assert told == [manifest.read_text()]
+
+
+def test_a_manifest_that_cannot_be_written_stops_a_long_run(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is under way is finished and recorded, nothing new is begun, and the exit code is 4."""
+    slow = Rule(match=Match(conversation="CA1"), action=None, delay=0.3)
+    sandbox = start_sandbox(scenario=[slow])
+    exporter.environment["EXPORTER_LIMITS__CONCURRENCY"] = "1"
+    write = Partitions.write
+    failures = [DestinationError("no space left")]
+
+    async def write_in_trouble(self: Partitions) -> int:
+        if failures and sandbox.requests:
+            raise failures.pop()
+        return await write(self)
+
+    monkeypatch.setattr(exporter_export, "_MANIFESTS_EVERY", 0.01)
+    monkeypatch.setattr(Partitions, "write", write_in_trouble)
+    code, results = exported(exporter, sandbox, f"{MANIFEST}- CA1\n- CA2\n- CA3\n")
+    assert code == 4
+    assert (results.count('"status":"exported"'), results.count('"status":"cancelled"')) == (1, 2)
+    manifest = exporter.archive / "a" / "p" / "undated" / "manifest.json"
+    assert manifest.read_text().count("conversation_id") == 1
 
 
 def test_a_signal_that_keeps_pairs_from_being_compared_is_told(

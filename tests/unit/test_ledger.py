@@ -373,7 +373,8 @@ def test_a_ledger_of_version_3_reads_every_manifest_once_more(tmp_path: Path) ->
     old.close()
     current = tables(path)
     with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE also_held")
+        for table in ("also_held", "found", "listed", "windows", "queries"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 3")
     db.close()
     new = Ledger(path)
