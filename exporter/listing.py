@@ -80,11 +80,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageOf:
-    """Which page is asked for; `cursor` is None for the first."""
+    """Which page is asked for; `cursor` is None for the first, `limit` for as many as usual."""
 
     window: Window
     cursor: str | None
-    limit: int = PAGE
+    limit: int | None = None
 
     def __str__(self) -> str:
         """For people."""
@@ -187,7 +187,7 @@ def _parameters(asked: PageOf) -> list[tuple[str, str]]:
     chosen: list[tuple[str, str | None]] = [
         ("start_time", _iso(start)),
         ("end_time", _iso(end)),
-        ("limit", str(asked.limit)),
+        ("limit", str(asked.limit or PAGE)),
         ("client_env", filters.client_env),
         *(("channel", each) for each in filters.channels if each != ANY_CHANNEL),
         ("variant_id", filters.variant_id),
