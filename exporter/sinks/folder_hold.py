@@ -23,7 +23,6 @@ import errno
 import fcntl
 import os
 import time
-import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,6 +31,7 @@ import msgspec
 
 from exporter.sinks.base import HOLDER_PATH, STALE_AFTER, HeldError, Holder, LostHoldError
 from exporter.sinks.filesystem import translated
+from exporter.sinks.processes import is_alive, machine, name_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,8 +147,8 @@ class FolderHold:
             self._me.host,
             self._me.pid,
             self._me.since,
-            _machine(),
-            _name_space(),
+            machine(),
+            name_space(),
             self._has_lock,
         )
 
@@ -186,11 +186,11 @@ class FolderHold:
             return True
         if other is None:  # being written just now, or spoilt: time will tell
             return False
-        if other.machine == _machine():
+        if other.machine == machine():
             if other.has_lock and self._has_lock:
                 return True  # its process would still have the lock that we have
-            if other.processes == _name_space():
-                return not _is_alive(other.pid)
+            if other.processes == name_space():
+                return not is_alive(other.pid)
         return False
 
     def _bury(self, other: _Record | None) -> None:
@@ -260,9 +260,9 @@ def read_holder(path: Path) -> Holder | None:
         idle = time.time() - path.stat().st_mtime
     except OSError:
         return None
-    is_ours = record.machine == _machine() and record.processes == _name_space()
-    is_alive = _is_alive(record.pid) if is_ours else idle <= STALE_AFTER
-    return record.holder if is_alive else None
+    is_ours = record.machine == machine() and record.processes == name_space()
+    lives = is_alive(record.pid) if is_ours else idle <= STALE_AFTER
+    return record.holder if lives else None
 
 
 def _read(path: Path) -> _Record | None:
@@ -270,27 +270,3 @@ def _read(path: Path) -> _Record | None:
         return msgspec.json.decode(path.read_bytes(), type=_Record)
     except (OSError, msgspec.DecodeError):
         return None
-
-
-def _machine() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:  # not Linux
-        return f"{os.uname().nodename} {uuid.getnode():x}"
-
-
-def _name_space() -> str | None:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
