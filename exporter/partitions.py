@@ -119,6 +119,8 @@ class Partitions:
             return
         try:
             await self._read(folder, tag)
+        except FileNotFoundError:  # since it was looked at
+            await self._thread.run(self._ledger.partition_lost_manifest, folder)
         except UnreadablePartitionError as error:
             # What the ledger knows is written in its place; the damaged one is set aside then.
             await self._thread.run(self._ledger.partition_lost_manifest, folder)
@@ -131,12 +133,15 @@ class Partitions:
             )
 
     async def _merge(self, folder: str, tag: str) -> bool:
-        """Take over what the manifest tells; False if it was damaged and is not there any more."""
+        """Take over what the manifest tells; False if there is none any more."""
         try:
             await self._read(folder, tag)
+        except FileNotFoundError:  # since it was looked at: nothing to keep
+            return False
         except UnreadablePartitionError as error:
-            aside = await self._sink.set_aside(manifest_path(folder))
-            _log.error("partition.set_aside", path=aside, reason=str(error))
+            with contextlib.suppress(FileNotFoundError):
+                aside = await self._sink.set_aside(manifest_path(folder))
+                _log.error("partition.set_aside", path=aside, reason=str(error))
             return False
         return True
 

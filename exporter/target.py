@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.ledger import Ledger, LedgerThread, Planned
+    from exporter.model import Recording
     from exporter.sinks.base import Sink
 
 _log = structlog.get_logger()
@@ -53,9 +54,17 @@ async def target_of(
             versioned(versions[0].path, version), version, {one.sha256: one for one in versions}
         )
     if planned.decision == Decision.CHANGED:
-        aside = await sink.set_aside(archived.path)
-        _log.warning("recording.set_aside", recording=str(recording), path=aside)
+        await _set_aside(archived.path, recording, sink)
     return Target(archived.path, archived.version)
+
+
+async def _set_aside(path: str, recording: Recording, sink: Sink) -> None:
+    try:
+        aside = await sink.set_aside(path)
+    except FileNotFoundError:  # somebody removed it since the run was planned
+        _log.warning("recording.vanished", recording=str(recording), path=path)
+    else:
+        _log.warning("recording.set_aside", recording=str(recording), path=aside)
 
 
 def with_drift(planned: Planned, outcome: Outcome) -> Outcome:

@@ -69,16 +69,28 @@ class HeldError(Exception):
     Attributes:
         holder: who, as far as can be told.
         idle_seconds: since its last sign of life, None when not known.
+        may_be_dead: nobody knows yet; whoever asks again for `STALE_AFTER` seconds will.
     """
 
-    def __init__(self, holder: Holder | None, idle_seconds: float | None) -> None:
+    def __init__(
+        self, holder: Holder | None, idle_seconds: float | None, *, may_be_dead: bool = False
+    ) -> None:
         super().__init__("held by another run")
         self.holder = holder
         self.idle_seconds = idle_seconds
+        self.may_be_dead = may_be_dead
 
 
 class LostHoldError(Exception):
-    """Another run took the archive over, because this one seemed dead."""
+    """Another run took the archive over, because this one seemed dead.
+
+    Attributes:
+        run_id: of that run; None where it has ended since.
+    """
+
+    def __init__(self, run_id: str | None) -> None:
+        super().__init__(f"run {run_id} has it" if run_id else "another run had it")
+        self.run_id = run_id
 
 
 class Hold(Protocol):
@@ -96,8 +108,8 @@ class Hold(Protocol):
         """Show a sign of life; due every `BEAT_EVERY` seconds.
 
         Raises:
-            LostHoldError: the hold went to another run.
-            DestinationError: the archive cannot be written.
+            LostHoldError: the hold went to another run, beyond doubt.
+            DestinationError: the archive cannot be read or written; this may pass.
         """
 
     async def release(self) -> None:
@@ -194,6 +206,7 @@ class Sink(Protocol):
         """Rename a damaged file so that a sound one can take its path; returns the new path.
 
         Raises:
+            FileNotFoundError: there is none.
             DestinationError: the archive cannot be written.
         """
 

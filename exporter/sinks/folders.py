@@ -1,9 +1,15 @@
-"""The folders of a local archive: made where needed, and synced before anybody relies on them."""
+"""The folders of a local archive: made where needed, and synced before anybody relies on them.
+
+Many threads make folders while others sync. A folder is made and noted in one step, so that no
+sync passes between the two; and one sync waits for the other, because it may rely on what that
+one is about to make durable.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from exporter.sinks.filesystem import translated
@@ -28,6 +34,8 @@ class Folders:
         self._root = root
         self._mode = mode
         self._system = system
+        self._noting = threading.Lock()
+        self._syncing = threading.Lock()
         self._unsynced: set[Path] = set()
         self._synced_ancestors: set[Path] = set()
 
@@ -43,27 +51,47 @@ class Folders:
             missing.append(candidate)
             candidate = candidate.parent
         for new in reversed(missing):
-            with translated(new), contextlib.suppress(FileExistsError):
-                self._system.make_folder(new, self._mode)
-            self._unsynced.add(new.parent)
+            with self._noting:
+                with translated(new), contextlib.suppress(FileExistsError):
+                    self._system.make_folder(new, self._mode)
+                self._unsynced.add(new.parent)
 
     def sync(self, folders: set[Path]) -> None:
         """Return when the names in these folders, and of all new folders, are on the medium.
 
+        What could not be synced is tried again by the next one who syncs.
+
         Raises:
             DestinationError: the archive cannot be written.
         """
-        new, self._unsynced = self._unsynced, set()
-        # A run that was killed may have left folders of its own unsynced: each folder on the way
-        # down is synced once by every process that relies on it.
-        above = {above for folder in folders for above in self._way_down(folder)}
-        above -= self._synced_ancestors
-        for folder in folders | new | above:
-            with translated(folder):
+        with self._syncing:
+            with self._noting:
+                new, self._unsynced = self._unsynced, set()
+            # A run that was killed may have left folders of its own unsynced: each folder on the
+            # way down is synced once by every process that relies on it.
+            above = {above for folder in folders for above in self._way_down(folder)}
+            above -= self._synced_ancestors
+            try:
+                for folder in folders | new | above:
+                    self._sync(folder, may_be_gone=folder not in folders)
+                    new.discard(folder)
+            finally:
+                with self._noting:
+                    self._unsynced |= new
+            self._synced_ancestors |= above
+
+    def _sync(self, folder: Path, *, may_be_gone: bool) -> None:
+        try:
+            with translated(folder, missing_is_fine=may_be_gone):
                 self._system.sync_folder(folder)
-        self._synced_ancestors |= above
+        except FileNotFoundError:
+            # Somebody removed a new folder with all that was in it. Who relies on one of its files
+            # names it, and is told.
+            return
 
     def _way_down(self, folder: Path) -> Iterator[Path]:
+        if folder == self._root:
+            return
         for parent in folder.parents:
             yield parent
             if parent == self._root:

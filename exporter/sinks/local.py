@@ -32,7 +32,8 @@ from exporter.sinks.base import (
 from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, translated
 from exporter.sinks.folder_hold import FolderHold, read_holder
 from exporter.sinks.folders import Folders
-from exporter.sinks.threads import ended, in_thread, publishing
+from exporter.sinks.signs_of_life import SignsOfLife
+from exporter.sinks.threads import ended, in_thread, publishing, to_its_end
 from exporter.sinks.upload import LocalUpload
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class LocalSink:
         self._file_mode = file_mode
         self._system = system or FileSystem()
         self._identity: tuple[int, int] | None = None  # of the root's folder, once prepared
+        self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
         self._folders = Folders(root, mode=dir_mode, system=self._system)
 
     @property
@@ -83,13 +85,13 @@ class LocalSink:
         """A lock of the operating system where there is one, and a sign of life for the others."""
         path = self.root / HOLDER_PATH
         await in_thread(self._folders.make, path.parent)
-        hold = FolderHold(path.parent, holder, mode=self._file_mode)
+        hold = FolderHold(path.parent, holder, mode=self._file_mode, signs=self._signs)
         await in_thread(hold.take)
         return hold
 
     async def holder(self) -> Holder | None:
         """What the holder's file says."""
-        return await in_thread(lambda: read_holder(self.root / HOLDER_PATH))
+        return await in_thread(lambda: read_holder(self.root / HOLDER_PATH, self._signs))
 
     async def put(self, path: str, data: bytes) -> None:
         """A small file's whole life in one thread hop."""
@@ -104,7 +106,7 @@ class LocalSink:
     async def set_aside(self, path: str) -> str:
         """`x.wav` becomes `x.wav.damaged-<run id>`."""
         aside = f"{path}.damaged-{self._run_id}"
-        with translated(self.root / path):
+        with translated(self.root / path, missing_is_fine=True):
             await in_thread(self._system.rename, self.root / path, self.root / aside)
         return aside
 
@@ -132,10 +134,10 @@ class LocalSink:
             stream = wrap(file)
             async for piece in pieces:
                 with translated(final):
-                    await stream.write(piece)
+                    await to_its_end(stream.write(piece))
             with translated(final):
                 await in_thread(self._system.sync, file.fileno())
-                await stream.close()
+                await to_its_end(stream.close())
             if known is not None and await self.tag(path) != known.tag:
                 raise ChangedMeanwhileError(path)
             with translated(final):
@@ -166,12 +168,12 @@ class LocalSink:
         try:
             while True:
                 with translated(full, verb="read"):
-                    piece = await stream.read(_READ_SIZE)
+                    piece = await to_its_end(stream.read(_READ_SIZE))
                 if not piece:
                     return
                 yield piece
         finally:
-            await stream.close()
+            await to_its_end(stream.close())
 
     async def feed(self, path: str, into: Callable[[bytes], None]) -> None:
         """One thread hop for the whole file."""

@@ -29,6 +29,7 @@ from exporter.sinks.base import (
     LostHoldError,
 )
 from exporter.sinks.processes import is_alive, machine, name_space
+from exporter.sinks.signs_of_life import SignsOfLife, is_fresh
 from exporter.sinks.threads import in_thread
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class ObjectHold:
             return
         record = _decoded(found)
         if record is None or not self._is_mine(record):
-            raise LostHoldError(record.run_id if record else "nobody")
+            raise LostHoldError(None if record is None or record.released else record.run_id)
         self._tag = found.tag
 
     def _release(self) -> None:
@@ -157,14 +158,23 @@ class ObjectHold:
             self._documents.update(HOLDER_PATH, _encoded(released), self._tag)
 
 
-def read_holder(documents: Documents) -> Holder | None:
-    """Who seems to hold the archive, without writing anything: two clocks are believed here."""
+def read_holder(documents: Documents, signs: SignsOfLife) -> Holder | None:
+    """Who seems to hold the archive, without writing anything.
+
+    Args:
+        documents: of the archive.
+        signs: of life, as seen so far by who looks again and again.
+    """
     found = documents.read(HOLDER_PATH)
     record = _decoded(found) if found else None
+    signs.see(found.tag if found else None)
     if found is None or record is None or record.released:
         return None
-    idle = time.time() - found.modified.timestamp()
-    return None if _is_dead(record, idle) else record.holder
+    if record.is_of_this_machine:
+        lives = is_alive(record.pid)
+    else:  # two clocks are believed here, unless we saw it move
+        lives = is_fresh(found.modified.timestamp(), time.time()) or signs.have_moved
+    return record.holder if lives else None
 
 
 def _is_dead(record: _Record | None, idle: float) -> bool:

@@ -16,6 +16,7 @@ from exporter.errors import DestinationError
 from exporter.sinks.base import AlreadyExistsError, ChangedMeanwhileError, Entry
 from exporter.sinks.object_hold import PROBE_PATH, ObjectHold, read_holder
 from exporter.sinks.object_upload import LARGE, ObjectUpload, PartsWriter
+from exporter.sinks.signs_of_life import SignsOfLife
 from exporter.sinks.store_client import connect
 from exporter.sinks.store_documents import READ_SIZE, Documents, put
 from exporter.sinks.store_errors import translated
@@ -53,6 +54,7 @@ class ObjectStoreSink:
         self._url = str(address)
         self._options = options
         self._run_id = run_id
+        self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
         self._stores = connect(address, options)
         self._documents = Documents(
             self._stores.documents, address.kind, self._url, options.retry_timeout
@@ -79,7 +81,7 @@ class ObjectStoreSink:
 
     async def holder(self) -> Holder | None:
         """What the holder's object says."""
-        return await in_thread(read_holder, self._documents)
+        return await in_thread(read_holder, self._documents, self._signs)
 
     async def put(self, path: str, data: bytes) -> None:
         """One conditional request."""

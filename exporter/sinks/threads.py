@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -15,7 +15,12 @@ T = TypeVar("T")
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run it in a thread and, even when cancelled, wait for it: no file changes behind our back."""
-    future, cancelled = await ended(function, *args, **kwargs)
+    return await to_its_end(_started(function, *args, **kwargs))
+
+
+async def to_its_end(step: Awaitable[T]) -> T:
+    """The same for a step that somebody else runs in a thread, such as `aiofiles`."""
+    future, cancelled = await _ended(step)
     if cancelled is not None:
         raise cancelled
     return future.result()
@@ -40,8 +45,16 @@ async def ended(
     function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
     """What came of it in a thread, and whether we were cancelled meanwhile."""
+    return await _ended(_started(function, *args, **kwargs))
+
+
+def _started(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(None, functools.partial(function, *args, **kwargs))
+    return loop.run_in_executor(None, functools.partial(function, *args, **kwargs))
+
+
+async def _ended(step: Awaitable[T]) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
+    future = asyncio.ensure_future(step)
     cancelled = None
     while not future.done():
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiofiles.threadpool import wrap
 
 from exporter.sinks.filesystem import translated
-from exporter.sinks.threads import in_thread, publishing
+from exporter.sinks.threads import in_thread, publishing, to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ class LocalUpload:
     async def write(self, data: bytes | bytearray) -> None:
         """Hash and write in one thread hop; pass pieces of a megabyte or so."""
         with translated(self._final):
-            await self._stream.write(data)
+            await to_its_end(self._stream.write(data))
 
     async def commit(self) -> None:
         """Sync, then link to the final name."""

@@ -152,6 +152,12 @@ async def test_a_damaged_file_is_set_aside_and_its_path_is_free_again(sink: Sink
     assert await content(sink, PATH) == b"sound"
 
 
+async def test_a_file_that_is_gone_cannot_be_set_aside(sink: Sink) -> None:
+    """Who wants to set aside what somebody removed meanwhile is told that there is none."""
+    with pytest.raises(FileNotFoundError):
+        await sink.set_aside(PATH)
+
+
 async def test_a_document_is_replaced_whole_and_its_tag_changes(sink: Sink) -> None:
     """Documents are replaced in one step, and the tag tells that they were."""
     assert await sink.tag("acme/manifest.json") is None
