@@ -60,15 +60,6 @@ def wait_until_served(url: str, process: subprocess.Popen[bytes], log: Path) -> 
         time.sleep(0.1)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
-
-
 class SeaweedFS:
     """A SeaweedFS of its own, with its S3 gateway; can be killed and started again."""
 
@@ -127,8 +118,9 @@ class SeaweedFS:
         self._process.wait(10)
 
     def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            end(self._process)
+        """At once: nothing is to be kept."""
+        if self._process is not None:
+            self.kill()
 
     def client(self) -> Any:
         """Amazon's own client: what it finds in a bucket is there."""
