@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter import __version__
+from exporter.address import is_store
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
 from exporter.client import Client, Timeouts
 from exporter.ending import Ending
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
 _FILE_THREADS = 16  # syncs overlap in the disk's queue: 35 to 46 % more small files a second than 4
+_MORE_THREADS = 4  # than workers
 _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
 _GRACE_SECONDS = 20  # for what is under way when a signal comes; service managers wait 30 to 90
 
@@ -66,8 +68,13 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         ArchiveBusyError: another run holds it.
         ConfigError: the config cannot be carried out.
     """
+    # To a store everybody may be sending for long, and signs of life are due all the same.
+    threads = max(_FILE_THREADS, job.settings.limits.concurrency + _MORE_THREADS)
     asyncio.get_running_loop().set_default_executor(
-        ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files")
+        ThreadPoolExecutor(
+            threads if is_store(job.settings.output.url) else _FILE_THREADS,
+            thread_name_prefix="files",
+        )
     )
     async with contextlib.AsyncExitStack() as stack:
         if (deadline := job.settings.limits.deadline) is not None:

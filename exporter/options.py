@@ -19,7 +19,12 @@ Config = Annotated[
 ]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="ARCHIVE",
+        help="The archive: a folder, or s3://…, gs://…, az://….",
+    ),
 ]
 Directions = Annotated[
     list[str] | None,

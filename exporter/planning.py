@@ -170,7 +170,7 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
     layout = layout_of(settings)
     async with LedgerThread() as thread:
         output = settings.output
-        archive = await thread.run(read_ledger, output.url, output.state_dir)
+        archive = await thread.run(read_ledger, output.url, output.state_dir, settings.object_store)
         ledger = await thread.run(Ledger, None)
         await thread.run(ledger.begin_run, "preview", datetime.now(UTC))
         sink = open_sink(settings, "preview")
