@@ -18,6 +18,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -122,6 +123,7 @@ class SeaweedFS:
         if self._process is not None:
             self.kill()
 
+    @cached_property
     def client(self) -> Any:
         """Amazon's own client: what it finds in a bucket is there."""
         return boto3.client(
@@ -161,7 +163,7 @@ class Bucket:
     def url(self) -> str:
         return f"s3://{self.name}/calls"
 
-    def keys(self, prefix: str = "calls/") -> list[str]:
+    def names(self, prefix: str = "calls/") -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.name, Prefix=prefix
         )
@@ -170,7 +172,7 @@ class Bucket:
         ]
 
     def recordings(self) -> list[str]:
-        return [key for key in self.keys() if key.endswith(".wav")]
+        return [key for key in self.names() if key.endswith(".wav")]
 
     def content(self, path: str) -> bytes:
         found = self.client.get_object(Bucket=self.name, Key=f"calls/{path}")
@@ -184,7 +186,7 @@ class Bucket:
 
     def results(self) -> dict[str, Any]:
         """The newest results document."""
-        return self.document(max(key for key in self.keys() if key.endswith("/results.json")))
+        return self.document(max(key for key in self.names() if key.endswith("/results.json")))
 
     def put(self, path: str, content: bytes) -> None:
         self.client.put_object(Bucket=self.name, Key=f"calls/{path}", Body=content)
@@ -218,9 +220,8 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 @pytest.fixture
 def new_bucket(seaweedfs: SeaweedFS) -> Callable[..., Bucket]:
     def new(**arguments: Any) -> Bucket:
-        client = seaweedfs.client()
-        bucket = Bucket(f"test-{uuid.uuid4().hex[:12]}", seaweedfs, client)
-        client.create_bucket(Bucket=bucket.name, **arguments)
+        bucket = Bucket(f"test-{uuid.uuid4().hex[:12]}", seaweedfs, seaweedfs.client)
+        bucket.client.create_bucket(Bucket=bucket.name, **arguments)
         return bucket
 
     return new
@@ -321,7 +322,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[:-1] + bytes([body[-1] ^ 1])
         if fault.status is not None:
             text = f"<Error><Code>{fault.code}</Code><Message>made up</Message></Error>".encode()
-            self._answer(fault.status, {"Content-Type": "application/xml"}, text)
+            self._answer(fault.status, {"Content-Type": "application/xml", "ETag": '"0"'}, text)
             return
         target = urlsplit(self.owner.target)
         upstream = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import obstore
 
+from exporter.errors import DestinationError
+from exporter.sinks.base import AlreadyExistsError
 from exporter.sinks.store_errors import FOREIGN, translated
 from exporter.sinks.threads import in_thread, publishing
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from exporter.sinks.store_client import Store
 
 LARGE: Final = 32 * 1024 * 1024
-_PART: Final = 8 * 1024 * 1024  # S3 takes 10,000 of them
+PART: Final = 8 * 1024 * 1024  # S3 takes 10,000 of them
 _PARTS_AT_ONCE: Final = 3
 
 
@@ -55,7 +57,7 @@ class PartsWriter:
             path,
             attributes=attributes,
             tags=tags or None,
-            buffer_size=_PART,
+            buffer_size=PART,
             max_concurrency=_PARTS_AT_ONCE,
         )
 
@@ -137,5 +139,20 @@ class ObjectUpload:
             self._create(self._waiting, self.sha256)
         else:
             self._check_free()
-            self._parts.finish()
+            self._finish(self._parts)
         self._waiting.clear()
+
+    def _finish(self, parts: PartsWriter) -> None:
+        try:
+            parts.finish()
+        except DestinationError:
+            if not self._has_arrived():
+                raise
+
+    def _has_arrived(self) -> bool:
+        """The store may have done it all the same, and only its answer got lost."""
+        try:
+            self._check_free()
+        except AlreadyExistsError as error:
+            return error.sha256 == self.sha256
+        return False

@@ -61,8 +61,8 @@ class Documents:
         self._retry_timeout = retry_timeout
 
     def name(self, path: str) -> str:
-        """An object, as people name it."""
-        return f"{self._url}/{path}"
+        """An object or a folder, as people name it."""
+        return f"{self._url}/{path}" if path else self._url
 
     def head(self, path: str) -> ObjectMeta | None:
         """What the store knows of an object; None where there is none.

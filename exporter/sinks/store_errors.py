@@ -171,6 +171,7 @@ _BY_TEXT: Final = (
     ("http://metadata.google.internal/", _NO_CREDENTIALS),
     ("Account must be specified", _NO_ACCOUNT),
     ("source: BadScheme", _PLAIN_HTTP),
+    ("redirect without LOCATION", _REGION),
     ("invalid peer certificate", _CERTIFICATE),
     ("<Code>KMS.", _ENCRYPTION),
 )
