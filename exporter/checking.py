@@ -6,9 +6,8 @@ import asyncio
 import os
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -18,15 +17,16 @@ from exporter import log
 from exporter.address import is_store
 from exporter.archive import existing_sink, read_ledger
 from exporter.errors import UsageError
-from exporter.findings import Findings, Tally
+from exporter.findings import Findings
 from exporter.ledger import LedgerThread
 from exporter.settings import ObjectStoreSettings, load_settings
-from exporter.verify import NullWatcher, Scope, Watcher, verify
+from exporter.verify import NullWatcher, Scope, Verified, Watcher, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from exporter.differences import Tally
     from exporter.settings import Flag
 
 DIFFERENT: Final = 6
@@ -62,7 +62,7 @@ def run(
     findings = Findings()
     try:
         with _watcher(show=show) as watcher:
-            has_ledger = asyncio.run(
+            verified = asyncio.run(
                 check(
                     archive,
                     findings,
@@ -75,9 +75,9 @@ def run(
             )
         tally = findings.tally()
         if as_json:
-            _print_json(archive, findings, tally, has_ledger=has_ledger)
+            _print_json(archive, findings, tally, verified)
         else:
-            _print(archive, findings, tally, has_ledger=has_ledger)
+            _print(archive, findings, tally, verified)
     finally:
         findings.close()
     return DIFFERENT if tally.differences else 0
@@ -92,8 +92,8 @@ async def check(
     store: ObjectStoreSettings | None = None,
     concurrency: int | None = None,
     watcher: Watcher | None = None,
-) -> bool:
-    """Verify an archive into `findings`; returns whether it has a ledger.
+) -> Verified:
+    """Verify an archive into `findings`.
 
     Raises:
         UsageError: there is no such archive.
@@ -104,25 +104,16 @@ async def check(
     if concurrency is None:
         # Hashing keeps a core busy each, and one more reads ahead; a store is waited for.
         concurrency = _REQUESTS if is_store(archive) else (os.cpu_count() or 1) + 1
-    asyncio.get_running_loop().set_default_executor(
-        ThreadPoolExecutor(concurrency + 1, thread_name_prefix="files")
-    )
     async with LedgerThread() as thread:
-        ledger = await thread.run(read_ledger, archive, state_dir, store)
-        try:
-            await verify(
-                sink,
-                ledger,
-                thread,
-                findings,
-                scope=scope,
-                concurrency=concurrency,
-                watcher=watcher or NullWatcher(),
-            )
-        finally:
-            if ledger is not None:
-                await thread.run(ledger.close)
-    return ledger is not None
+        return await verify(
+            sink,
+            lambda: read_ledger(archive, state_dir, store),
+            thread,
+            findings,
+            scope=scope,
+            concurrency=concurrency,
+            watcher=watcher or NullWatcher(),
+        )
 
 
 def parse_scope(sample: str | None, since: str | None) -> Scope:
@@ -168,14 +159,19 @@ def _watcher(*, show: bool) -> Iterator[Watcher]:
         yield bar
 
 
-def _source(*, has_ledger: bool) -> str:
-    return "ledger" if has_ledger else "partition manifests"
+def _source(verified: Verified) -> str:
+    return "ledger" if verified.with_ledger else "partition manifests"
 
 
-def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+def _print_json(archive: str, findings: Findings, tally: Tally, verified: Verified) -> None:
     encode = msgspec.json.Encoder().encode
     out = sys.stdout.buffer
-    head = {"schema_version": 1, "archive": archive, "source": _source(has_ledger=has_ledger)}
+    head = {
+        "schema_version": 1,
+        "archive": archive,
+        "source": _source(verified),
+        "held_by": asdict(verified.holder) if verified.holder else None,
+    }
     out.write(encode(head | {"summary": tally}).removesuffix(b"}"))
     for name, word, rows in (
         ("differences", "status", findings.differences()),
@@ -192,14 +188,15 @@ def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: b
     out.flush()
 
 
-def _print(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+def _print(archive: str, findings: Findings, tally: Tally, verified: Verified) -> None:
     from exporter.progress import print_findings  # noqa: PLC0415 (rich is slow to import)
 
     print_findings(
         archive,
-        _source(has_ledger=has_ledger),
+        _source(verified),
         tally,
         findings.differences(),
         findings.warnings(),
         shown=_SHOWN,
+        holder=verified.holder,
     )

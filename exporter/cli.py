@@ -13,6 +13,7 @@ import typer
 from exporter import __version__
 from exporter.errors import ExporterError
 from exporter.options import (
+    BaseUrl,
     Config,
     Directions,
     LogFormat,
@@ -21,7 +22,9 @@ from exporter.options import (
     ManifestFormat,
     NeverRaw,
     Output,
+    Rate,
     RedactionList,
+    Region,
     StateDir,
     Timezone,
 )
@@ -63,28 +66,21 @@ def run(
     manifest_format: ManifestFormat = None,
     config: Config = None,
     output: Output = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
-    ] = None,
+    base_url: BaseUrl = None,
     surface: Annotated[
         str | None,
         typer.Option(
             metavar="platform-v3|agents-v1", help="Which of the vendor's two API families."
         ),
     ] = None,
-    region: Annotated[
-        str | None,
-        typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
-    ] = None,
+    region: Region = None,
     directions: Directions = None,
     redaction: RedactionList = None,
     concurrency: Annotated[
         int | None,
         typer.Option("--concurrency", "-j", metavar="N", help="Recordings fetched at a time."),
     ] = None,
-    rate: Annotated[
-        float | None, typer.Option(metavar="N", help="Requests a second, at most.")
-    ] = None,
+    rate: Rate = None,
     results: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the results here too.")
     ] = None,
@@ -200,6 +196,90 @@ def plan(
             config_file=config,
             flags=flags,
             as_json=json,
+        )
+
+
+@app.command()
+def discover(
+    *,
+    account: Annotated[str, typer.Option(metavar="A", help="The account.")],
+    project: Annotated[str, typer.Option(metavar="P", help="The project (the agent).")],
+    start: Annotated[
+        str,
+        typer.Option("--from", metavar="T", help="A date, a time, today, yesterday, or -3d."),
+    ],
+    end: Annotated[
+        str, typer.Option("--to", metavar="T", help="Likewise; does not belong to the window.")
+    ],
+    timezone: Annotated[
+        str | None, typer.Option(metavar="TZ", help="Time zone of dates (IANA name).")
+    ] = None,
+    client_env: Annotated[
+        str | None, typer.Option(metavar="live|pre-release|sandbox", help="Default: live.")
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHANNEL", help="Repeatable, or any. Default: all voice channels."),
+    ] = None,
+    include_in_progress: Annotated[
+        bool, typer.Option("--include-in-progress", help="Calls that have not ended, too.")
+    ] = False,
+    variant_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only of this variant of the agent.")
+    ] = None,
+    query_type: Annotated[
+        str | None, typer.Option(metavar="transcript|semantic", help="How to look for --query.")
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only what is about this.")
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option(metavar="random", help="A random sample instead of all.")
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: -, standard output."),
+    ] = "-",
+    config: Config = None,
+    base_url: BaseUrl = None,
+    region: Region = None,
+    rate: Rate = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Write a manifest of the conversations that the API lists; `run -` takes it from a pipe."""
+    from exporter import discovering
+
+    given = {
+        ("account_id", "--account"): account,
+        ("project_id", "--project"): project,
+        ("from", "--from"): start,
+        ("to", "--to"): end,
+        ("timezone", "--timezone"): timezone,
+        ("client_env", "--client-env"): client_env,
+        ("include_in_progress", "--include-in-progress"): "true" if include_in_progress else None,
+        ("variant_id", "--variant-id"): variant_id,
+        ("query_type", "--query-type"): query_type,
+        ("query", "--query"): query,
+        ("sample", "--sample"): sample,
+    }
+    flags = _flags(
+        {
+            ("--base-url", "api", "base_url"): base_url,
+            ("--region", "api", "region"): region,
+            ("--rate", "limits", "requests_per_second"): rate,
+            ("--log-format", "log", "format"): log_format,
+            ("--log-level", "log", "level"): log_level,
+        }
+    )
+    with _reported():
+        discovering.discover(
+            texts={key: value for (key, _), value in given.items() if value is not None},
+            words={"channel": tuple(channel)} if channel else {},
+            flag_names={**dict(given), "channel": "--channel"},
+            output=output,
+            config_file=config,
+            flags=flags,
         )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from exporter.certificate import stands
 from exporter.errors import DestinationError, PolicyError
 from exporter.job import Report
 from exporter.model import PiiAccessState, Status
 from exporter.policy import MEANING, REMEDY, UNKNOWN, raw_unproven
-from exporter.reporting import Reporter
-from exporter.results import RunInfo, RunStatus, timestamp
+from exporter.reporting import Reporter, ended_at
+from exporter.results import RunInfo, RunStatus, Summary, timestamp
 from exporter.stopping import StopReason
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Ending:
         thread: of the ledger.
         partitions: the archive's manifests.
         credential_of: name of the key of an (account, project).
+        is_planned: the whole manifest was planned.
     """
 
     job: Job
@@ -52,6 +54,7 @@ class Ending:
     thread: LedgerThread
     partitions: Partitions
     credential_of: Callable[[str, str], str]
+    is_planned: bool
 
     async def report(self, info: RunInfo, *, elapsed_seconds: float, traffic: Throttle) -> Report:
         """Close the run, bring the manifests up to date and write the results.
@@ -76,7 +79,9 @@ class Ending:
         )
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
-        run = self._ended(info, totals, policy)
+        info = msgspec.structs.replace(info, discovered=await reporter.discovered())
+        reason = await self._reason(totals)
+        run = self._ended(info, totals, policy, reason)
         summary = await reporter.summary(
             findings=findings,
             elapsed_seconds=elapsed_seconds,
@@ -86,13 +91,13 @@ class Ending:
             rate_limited=traffic.rate_limited,
         )
         try:
-            finished_at = datetime.fromisoformat(run.finished_at)
-            await self.thread.run(self.ledger.end_run, run.status, run.exit_code, finished_at)
+            await self.thread.run(self.ledger.cancel_rest)
             written: str | None = await reporter.write(run, summary)
         except DestinationError as error:
             self.stop.request(StopReason.of(error))
-            run = self._ended(info, totals, policy)
-            written = await reporter.write_elsewhere(run, summary)
+            reason = await self._reason(totals)
+            run = self._ended(info, totals, policy, reason)
+            written = await self._write_in_trouble(reporter, run, summary)
         if self.job.results_file is not None:
             output = self.job.settings.output
             try:
@@ -114,7 +119,39 @@ class Ending:
             results=written,
         )
         pii_access = {project: each for project, each in findings.items() if project in asked}
-        return Report(run, summary, written, self.stop.reason, pii_access, policy)
+        return Report(run, summary, written, reason, pii_access, policy)
+
+    async def _reason(self, totals: Totals) -> StopReason | None:
+        """Why the run ended early, if it did."""
+        if self.stop.reason is None or not self.stop.reason.cuts_short:
+            return self.stop.reason
+        return self.stop.verdict(everything_done=await self._is_everything_done(totals))
+
+    async def _is_everything_done(self, totals: Totals) -> bool:
+        """Whether each recording of the manifest has its outcome, and each pair was compared."""
+        if not self.is_planned or totals.by_status[Status.CANCELLED]:
+            return False
+        try:
+            left, _ = await self.thread.run(self.ledger.pairs_to_compare, 0, 1)
+        except DestinationError:  # which is told as why the run ends as it does
+            return False
+        return left is None
+
+    async def _write_in_trouble(
+        self, reporter: Reporter, run: RunInfo, summary: Summary
+    ) -> str | None:
+        """Ledger and results tell how the run ended now, as far as either can be written."""
+        with contextlib.suppress(DestinationError):  # perhaps only the ledger was the trouble
+            return await reporter.write(run, summary)
+        try:
+            await self.thread.run(self.ledger.end_run, run.status, run.exit_code, ended_at(run))
+        except DestinationError as error:
+            _log.error(
+                "ledger.not_written",
+                reason=error.message,
+                consequence="the next run tells this one as one that was killed",
+            )
+        return await reporter.write_elsewhere(run, summary)
 
     def _check_policy(
         self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]
@@ -133,13 +170,21 @@ class Ending:
             _log.error("policy.broken", reason=broken.message, hint=broken.hint)
         return broken
 
-    def _ended(self, info: RunInfo, totals: Totals, policy: PolicyError | None) -> RunInfo:
-        status, exit_code = _verdict(totals, self.stop.reason, allow_missing=self.job.allow_missing)
-        if policy is not None and self.stop.reason is None:
+    def _ended(
+        self,
+        info: RunInfo,
+        totals: Totals,
+        policy: PolicyError | None,
+        reason: StopReason | None,
+    ) -> RunInfo:
+        status, exit_code = _verdict(totals, reason, allow_missing=self.job.allow_missing)
+        if exit_code == 0 and not all(map(stands, info.discovered)):
+            status, exit_code = RunStatus.PARTIAL, 1
+        if policy is not None and reason is None:
             exit_code = policy.exit_code
         return msgspec.structs.replace(
             info,
-            finished_at=timestamp(datetime.now(UTC)),
+            finished_at=timestamp(self.job.now()),
             status=status,
             exit_code=exit_code,
         )

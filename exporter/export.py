@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter import __version__
-from exporter.address import is_store
+from exporter.api import Api
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
-from exporter.client import Client, Timeouts
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
 from exporter.fetch import Fetcher
@@ -35,12 +31,10 @@ from exporter.pool import first_error, run_pool
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
-from exporter.retry import RetryPolicy
 from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
+from exporter.survey import Survey
 from exporter.target import target_of, with_drift
-from exporter.throttle import Throttle
-from exporter.trust import Host, Refusals
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
@@ -52,9 +46,8 @@ if TYPE_CHECKING:
     from exporter.sinks.base import Sink
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
-_FILE_THREADS = 16  # syncs overlap in the disk's queue: 35 to 46 % more small files a second than 4
-_MORE_THREADS = 4  # than workers
 _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
+_WRITTEN_MEANWHILE = 16  # small recordings, each up to 1 MiB, on their way to the disk
 _GRACE_SECONDS = 20  # for what is under way when a signal comes; service managers wait 30 to 90
 
 _log = structlog.get_logger()
@@ -68,14 +61,6 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         ArchiveBusyError: another run holds it.
         ConfigError: the config cannot be carried out.
     """
-    # To a store everybody may be sending for long, and signs of life are due all the same.
-    threads = max(_FILE_THREADS, job.settings.limits.concurrency + _MORE_THREADS)
-    asyncio.get_running_loop().set_default_executor(
-        ThreadPoolExecutor(
-            threads if is_store(job.settings.output.url) else _FILE_THREADS,
-            thread_name_prefix="files",
-        )
-    )
     async with contextlib.AsyncExitStack() as stack:
         if (deadline := job.settings.limits.deadline) is not None:
             reason = deadline_passed(deadline)
@@ -86,7 +71,9 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         grace = asyncio.create_task(_hurry_after_grace(stop))
         stack.callback(grace.cancel)
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
+        _log.info("run.started", run=run.id, manifest=job.manifest_path)
         try:
+            await run.survey.discover(job.windows, job.spool)
             await run.plan()
             await run.fetch()
             await run.compare()
@@ -112,22 +99,23 @@ class _Run:
         self.stop = stop
         self.watcher = watcher
         self.sink = sink
-        self.started_at = datetime.now(UTC)
+        self.started_at = job.now()
         self.clock_start = time.monotonic()
         self.layout = layout_of(settings)
-        self.throttle = Throttle(
-            settings.limits.requests_per_second,
-            concurrency=settings.limits.concurrency,
-            adaptive=settings.limits.adaptive,
-            longest_pause=settings.retry.max_delay,
-            sleep=stop.sleep,
-            stopped=stop.event.is_set,
-            tell=_log.info,
+        self.api = Api(
+            settings,
+            job.credentials,
+            projects=job.projects,
+            stop=stop,
+            give_up=self.stop_for,
+            clean=job.clean,
         )
         self.failures = 0
+        self.is_planned = False  # the whole manifest, to its last line
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
+        self.survey: Survey
         self.fetcher: Fetcher
         self.partitions: Partitions
 
@@ -155,13 +143,6 @@ class _Run:
                 file_mode=output.file_mode,
             )
             await beside.prepare()
-        client = Client(
-            origin=settings.api.origin,
-            surface=settings.api.surface,
-            timeouts=Timeouts(**settings.api.timeout.model_dump()),
-            ca_file=settings.api.ca_file,
-            never_raw=settings.export.never_raw,
-        )
         try:
             hold = await stack.enter_async_context(
                 held(
@@ -184,31 +165,19 @@ class _Run:
         info = encode_run(run.info())
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
         run.partitions = Partitions(sink, run.ledger, run.thread)
-        await stack.enter_async_context(client)
+        await stack.enter_async_context(run.api)
+        run.survey = Survey(run.api, run.ledger, run.thread)
         run.fetcher = Fetcher(
-            client=client,
+            asker=run.api.asker,
+            client=run.api.client,
             writer=Writer(sink, max_bytes=settings.limits.max_recording_bytes),
-            credentials=job.credentials,
-            throttle=run.throttle,
-            retry=RetryPolicy(**settings.retry.model_dump(), sleep=stop.sleep),
             pending_grace=settings.export.pending_grace,
-            refusals=Refusals(
-                {project: job.credentials.of(*project).name for project in job.spool.projects}
-            ),
-            host=Host(
-                max_outage=settings.retry.max_outage,
-                max_delay=settings.retry.max_delay,
-                clock=time.monotonic,
-                chance=random.random,
-            ),
-            give_up=run.stop_for,
-            clean=job.clean,
+            now=job.now,
         )
         return run
 
     async def plan(self) -> None:
         """Decide about every recording of the manifest, and enter the decisions."""
-        _log.info("run.started", run=self.id, manifest=self.job.manifest_path)
         totals = await plan_into(
             self.ledger,
             self.thread,
@@ -226,7 +195,10 @@ class _Run:
             archived=totals.by_status[Status.SKIPPED],
             duplicates=totals.duplicates,
         )
+        self.is_planned = not self.stop.hurry.is_set()
         self.watcher.planned(totals)
+        if not self.stop.hurry.is_set():  # else not all that was found is entered
+            await self.survey.compare(expired_before=None)
 
     async def fetch(self) -> None:
         """Fetch what is planned, until it is done or the run is to stop.
@@ -279,10 +251,11 @@ class _Run:
             await run_pool(
                 self._planned(),
                 handle,
-                concurrency=self.job.settings.limits.concurrency,
+                # The throttle keeps to the concurrency of requests; these are written meanwhile.
+                concurrency=self.job.settings.limits.concurrency + _WRITTEN_MEANWHILE,
                 stop=self.stop.event,
             )
-            self.fetcher.check(at_the_end=True)
+            self.api.asker.check(at_the_end=True)
         except ExporterError as error:
             # What was fetched until now is still to be recorded, so the recorder is left alone.
             self.stop_for(error)
@@ -353,11 +326,12 @@ class _Run:
             self.thread,
             self.partitions,
             self._credential_name,
+            self.is_planned,
         )
         return await ending.report(
             self.info(),
             elapsed_seconds=time.monotonic() - self.clock_start,
-            traffic=self.throttle,
+            traffic=self.api.throttle,
         )
 
 

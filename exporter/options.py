@@ -26,6 +26,14 @@ Output = Annotated[
         help="The archive: a folder, or s3://…, gs://…, az://….",
     ),
 ]
+BaseUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
+]
+Region = Annotated[
+    str | None,
+    typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
+]
+Rate = Annotated[float | None, typer.Option(metavar="N", help="Requests a second, at most.")]
 Directions = Annotated[
     list[str] | None,
     typer.Option(metavar="LIST", help="combined, user, agent: where the manifest does not say."),

@@ -7,6 +7,7 @@ one, and the archive is only looked at.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ async def plan_into(
     duplicates = 0
     choice = choice_of(settings)
     layout = layout_of(settings)
-    for conversations in spool.batches(_BATCH):
+    for window, conversations in spool.batches(_BATCH):
         if stop is not None and stop.is_set():
             break
         wanted = [one for each in conversations for one in recordings(each, choice)]
@@ -102,6 +103,10 @@ async def plan_into(
         looked = await thread.run(ledger.look_up, wanted)
         if archive is not None:
             looked = await thread.run(archive.look_up_for, looked)
+        else:
+            await _let_go_of_lost_copies(
+                ledger, thread, sink, looked, recheck=settings.export.recheck, stop=stop
+            )
         found = await _on_disk(sink, looked, recheck=settings.export.recheck, stop=stop)
         if stop is not None and stop.is_set():
             break  # perhaps not all of it was hashed
@@ -113,6 +118,8 @@ async def plan_into(
             for one, (size, is_sound) in zip(looked, found, strict=True)
         ]
         duplicates += await thread.run(ledger.plan, decisions)
+        if window:
+            await thread.run(ledger.note_found, window, {one.conversation for one in looked})
     await thread.run(ledger.planning_ended, duplicates)
     return await thread.run(ledger.totals)
 
@@ -124,11 +131,59 @@ async def _learn(partitions: Partitions, wanted: Sequence[Recording], layout: La
         await partitions.learn_project(project)
 
 
+async def _let_go_of_lost_copies(
+    ledger: Ledger,
+    thread: LedgerThread,
+    sink: Sink,
+    looked: Sequence[Looked],
+    *,
+    recheck: bool,
+    stop: asyncio.Event | None,
+) -> None:
+    """What lies in a second partition too, and is not there as recorded, goes off the record.
+
+    The recording itself is looked after as any other; to fetch it once more for a second place
+    would be a request for nothing.
+    """
+    copies = await thread.run(ledger.also_held, [one.conversation for one in looked])
+    found = await _states(sink, copies, recheck=recheck, stop=stop)
+    if not copies or (stop is not None and stop.is_set()):
+        return
+    lost, kept_aside = [], []
+    for copy, (size, is_sound) in zip(copies, found, strict=True):
+        if size == copy.size and is_sound:
+            continue
+        lost.append(copy.path)
+        aside = None
+        if size is not None:
+            with contextlib.suppress(FileNotFoundError):
+                aside = await sink.set_aside(copy.path)
+                kept_aside.append(aside)
+        _log.warning(
+            "copy.set_aside" if aside else "copy.vanished",
+            path=aside or copy.path,
+            sha256=copy.sha256,
+            consequence="it is recorded no more: the recording lies in another partition",
+        )
+    if kept_aside:
+        await sink.make_durable(kept_aside)
+    if lost:
+        await thread.run(ledger.let_go, lost)
+
+
 async def _on_disk(
     sink: Sink, looked: Sequence[Looked], *, recheck: bool, stop: asyncio.Event | None
 ) -> list[tuple[int | None, bool]]:
     """For each recording the size of its file, and whether its content is the recorded one."""
     held = [one.archived for one in looked if one.archived]
+    found = iter(await _states(sink, held, recheck=recheck, stop=stop))
+    return [next(found) if one.archived else (None, True) for one in looked]
+
+
+async def _states(
+    sink: Sink, held: Sequence[Archived], *, recheck: bool, stop: asyncio.Event | None
+) -> list[tuple[int | None, bool]]:
+    """The same for what is on record."""
     sizes = list(await sink.sizes([one.path for one in held]))
     sound = [True] * len(held)
     if recheck:
@@ -151,8 +206,7 @@ async def _on_disk(
             for position, (one, size) in enumerate(zip(held, sizes, strict=True)):
                 if size == one.size:
                     group.create_task(check(position, one))
-    found = iter(zip(sizes, sound, strict=True))
-    return [next(found) if one.archived else (None, True) for one in looked]
+    return list(zip(sizes, sound, strict=True))
 
 
 async def _digest(sink: Sink, path: str) -> str:

@@ -18,18 +18,22 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from exporter.certificate import equation, objections
 from exporter.model import PiiAccessState, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
-    from exporter.findings import Tally
+    from exporter.differences import Tally
+    from exporter.discovery import Discovered
     from exporter.job import Report
     from exporter.ledger import Totals
     from exporter.model import Outcome
     from exporter.planning import Preview
+    from exporter.results import WindowInfo
+    from exporter.sinks.base import Holder
 
 _BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
 _MEANING: Final = {
@@ -193,26 +197,42 @@ def print_report(report: Report) -> None:
     if summary.errors:
         reasons = (f"{name} ({count})" for name, count in summary.errors.items())
         console.print(f"not exported: {', '.join(reasons)}", style="red", markup=False)
+    for window in run.discovered:
+        _print_window(console, window)
     for project, finding in report.pii_access.items():
         state = finding.state.replace("_", " ")
         bad = finding.state is PiiAccessState.SUSPECTED_MISSING
         words = f"PII access in {'/'.join(project)}: {state} ({finding.reason})"
         console.print(words, style="red" if bad else None, markup=False)
     if report.policy:
-        console.print(f"policy broken: {report.policy.message}", style="red", markup=False)
-        console.print(f"hint: {report.policy.hint}", markup=False)
+        _print_trouble(console, f"policy broken: {report.policy.message}", report.policy.hint)
     if report.reason:
-        console.print(f"ended early: {report.reason.message}", style="red", markup=False)
-        if report.reason.hint:
-            console.print(f"hint: {report.reason.hint}", markup=False)
+        _print_trouble(console, f"ended early: {report.reason.message}", report.reason.hint)
     console.print(f"archive: {run.archive}", markup=False)
     if report.results_path:
         console.print(f"results: {report.results_path}", markup=False)
 
 
-def print_preview(found: Preview, archive: str) -> None:
+def _print_trouble(console: Console, words: str, hint: str) -> None:
+    console.print(words, style="red", markup=False)
+    if hint:
+        console.print(f"hint: {hint}", markup=False)
+
+
+def _print_window(console: Console, window: WindowInfo) -> None:
+    """What a run can vouch for of a window, or what speaks against it."""
+    where = f"{window.account_id}/{window.project_id} from {window.start} to {window.end}"
+    console.print(f"conversations in {where}: {equation(window)}", markup=False)
+    for objection in objections(window):
+        console.print(f"in {where}: {objection}", style="red", markup=False)
+
+
+def print_preview(found: Preview, archive: str, listed: Sequence[Discovered] = ()) -> None:
     """What a run would do, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
+    for one in listed:
+        left_out = f", {one.left_out.total()} left out" if one.left_out else ""
+        console.print(f"{one.window}: {one.taken} to export{left_out}", markup=False)
     columns = "account", "project", "date", "new", "archived"
     table = _table(f"plan for the archive {archive}", *columns, numbers=("new", "archived"))
     for each in found.partitions:
@@ -238,9 +258,17 @@ def print_findings(
     warnings: Iterator[tuple[str | None, str, str]],
     *,
     shown: int,
+    holder: Holder | None,
 ) -> None:
     """What `verify` found, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
+    if holder is not None:
+        console.print(
+            f"run {holder.run_id} (process {holder.pid} on {holder.host}) holds the archive:"
+            " what it is working on is a warning at most",
+            style="yellow",
+            markup=False,
+        )
     for style, rows in (("red", differences), ("yellow", warnings)):
         for path, kind, text in islice(rows, shown):
             console.print(f"{kind}: {path}: {text}", style=style, markup=False)

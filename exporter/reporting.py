@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from exporter.certificate import certificate
 from exporter.errors import DestinationError
 from exporter.layout import RESERVED
 from exporter.pii_access import ENOUGH_IDENTICAL, judge
@@ -19,6 +21,7 @@ from exporter.results import (
     Result,
     RunInfo,
     Summary,
+    WindowInfo,
     render,
     to_result,
 )
@@ -39,6 +42,11 @@ _log = structlog.get_logger()
 def results_path(run_id: str) -> str:
     """Where a run's results lie in the archive."""
     return f"{RESERVED}/runs/{run_id}/results.json"
+
+
+def ended_at(run: RunInfo) -> datetime:
+    """When a run ended, as its results say."""
+    return datetime.fromisoformat(run.finished_at)
 
 
 class Reporter:
@@ -98,16 +106,34 @@ class Reporter:
             ],
         )
 
+    async def discovered(self) -> list[WindowInfo]:
+        """What the run looked for in the list of conversations, and what became of it."""
+        return [
+            certificate(
+                each.window,
+                each.told,
+                conversations=each.conversations,
+                recordings=each.recordings,
+                missing=each.shrinkage.missing if each.shrinkage else None,
+                expired=each.shrinkage.expired if each.shrinkage else None,
+            )
+            for each in await self._thread.run(self._ledger.finds)
+        ]
+
     async def write(self, run: RunInfo, summary: Summary) -> str:
         """Write the results into the archive; returns where they lie.
 
+        Then the ledger says how the run ended, and not before: it would say it of a run that ends
+        otherwise, because its results cannot be written.
+
         Raises:
             DestinationError: the archive or the ledger cannot be written.
+            ArchiveBusyError: another run took this one for dead, and began.
         """
         path = results_path(run.id)
         await self._sink.replace(path, render(run, summary, self._results()))
         text = msgspec.json.encode(summary).decode()
-        await self._thread.run(self._ledger.results_rendered, text)
+        await self._thread.run(self._ledger.end_run, run.status, run.exit_code, ended_at(run), text)
         return f"{self._sink.url}/{path}"
 
     async def write_elsewhere(self, run: RunInfo, summary: Summary) -> str | None:

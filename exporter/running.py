@@ -16,20 +16,24 @@ from exporter import log
 from exporter.credentials import Credentials
 from exporter.errors import ConfigError
 from exporter.export import export
+from exporter.interruptible import interruptible
 from exporter.job import Job, NullWatcher, Report, Watcher
 from exporter.loader import open_manifest
 from exporter.planning import choice_of, preview
 from exporter.policy import without_raw
+from exporter.queries import list_windows, projects_of, windows_of
 from exporter.settings import load_settings
 from exporter.spool import Spool
-from exporter.stopping import Interrupted, Stop, StopReason, exit_code_of
+from exporter.stopping import Stop, StopReason, exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from exporter.discovery import Discovered
     from exporter.model import Conversation
     from exporter.settings import Flag, Settings
+    from exporter.window import Query
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CUT_SHORT = "interrupted before the results were written; what is archived stays"
@@ -55,7 +59,7 @@ def run(
     if results_file is not None and results_file.is_dir():
         raise ConfigError(f"--results: found the folder {results_file}, expected a file name")
     with (
-        _interruptible(),
+        interruptible(),
         open_manifest(manifest, format=manifest_format, stdin=sys.stdin.buffer) as opened,
     ):
         settings = load_settings(
@@ -70,7 +74,8 @@ def run(
         credentials = Credentials(settings.credentials, environ)
         with Spool() as spool:
             spool.fill(_allowed(opened.conversations(), settings))
-            for credential in credentials.require(spool.projects):
+            windows = windows_of(opened.queries, settings)
+            for credential in credentials.require([*spool.projects, *projects_of(windows)]):
                 redactor.add(credential.key)
             job = Job(
                 spool=spool,
@@ -78,6 +83,7 @@ def run(
                 manifest_sha256=opened.sha256,
                 settings=settings,
                 credentials=credentials,
+                windows=windows,
                 allow_missing=allow_missing,
                 results_file=results_file,
                 clean=redactor.text,
@@ -95,23 +101,6 @@ def _allowed(conversations: Iterator[Conversation], settings: Settings) -> Itera
     if settings.export.never_raw:
         return without_raw(conversations, choice_of(settings))
     return conversations
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Before the run begins, SIGTERM ends the program as tidily as SIGINT does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-
-    def on_signal(number: int, _frame: object) -> None:
-        raise Interrupted(signal.Signals(number), "terminated: nothing was under way")
-
-    before = signal.signal(signal.SIGTERM, on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 async def _export(job: Job, watcher: Watcher, hide: Callable[[], None]) -> Report:
@@ -192,13 +181,32 @@ def plan(
             manifest_config=opened.config,
             environ=environ,
         )
-        log.configure(json=False, level="error", redactor=log.Redactor())
+        redactor = log.Redactor()
+        log.configure(json=False, level="error", redactor=redactor)
         with Spool() as spool:
             spool.fill(_allowed(opened.conversations(), settings))
+            listed = asyncio.run(_listed(opened.queries, spool, settings, environ, redactor))
             found = asyncio.run(preview(spool, settings))
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         from exporter.progress import print_preview  # noqa: PLC0415 (rich is slow to import)
 
-        print_preview(found, settings.output.url)
+        print_preview(found, settings.output.url, listed)
+
+
+async def _listed(
+    queries: Sequence[Query],
+    spool: Spool,
+    settings: Settings,
+    environ: Mapping[str, str],
+    redactor: log.Redactor,
+) -> list[Discovered]:
+    """What the list has of the manifest's queries, for which alone a plan needs keys."""
+    windows = windows_of(queries, settings)
+    if not windows:
+        return []
+    credentials = Credentials(settings.credentials, environ)
+    for credential in credentials.require(projects_of(windows)):
+        redactor.add(credential.key)
+    return await list_windows(windows, spool, settings, credentials, clean=redactor.text)

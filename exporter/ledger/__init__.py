@@ -4,6 +4,7 @@ A run is planned into the ledger before anything is fetched. A planned recording
 counts as cancelled, so the numbers of a run add up whenever it ends, even by a loss of power.
 """
 
+from exporter.ledger.finds import Finds, Shrinkage
 from exporter.ledger.pairs import Compared, Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.ledger.store import Ledger
@@ -11,6 +12,7 @@ from exporter.ledger.thread import LedgerThread
 
 __all__ = [
     "Compared",
+    "Finds",
     "Ledger",
     "LedgerThread",
     "LeftRun",
@@ -18,5 +20,6 @@ __all__ = [
     "Pair",
     "Partition",
     "Planned",
+    "Shrinkage",
     "Totals",
 ]

@@ -118,6 +118,27 @@ class Manifests(Knowledge):
         )
         return True
 
+    def also_held(self, conversations: Sequence[int]) -> list[Archived]:
+        """What other partitions hold of these conversations besides what is known as theirs."""
+        found = self._db.execute(
+            f"SELECT {rows.ARCHIVED_COLUMNS} FROM also_held r"  # noqa: S608 (a constant)
+            " WHERE conversation IN (SELECT value FROM json_each(?)) ORDER BY path",
+            (json.dumps(sorted(set(conversations))),),
+        )
+        return [rows.to_archived(row) for row in found]
+
+    def let_go(self, paths: Sequence[str]) -> None:
+        """Other partitions hold these no more: their manifests are to be written without them."""
+        given = (json.dumps(paths),)
+        these = "path IN (SELECT value FROM json_each(?))"
+        with self._transaction():
+            self._db.execute(
+                "UPDATE partitions SET changes = changes + 1"  # noqa: S608 (a constant)
+                f" WHERE id IN (SELECT partition FROM also_held WHERE {these})",
+                given,
+            )
+            self._db.execute(f"DELETE FROM also_held WHERE {these}", given)  # noqa: S608 (a constant)
+
     # Writing one.
 
     def changed_partitions(self) -> list[Partition]:

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.manifests import Manifests
+from exporter.ledger.finds import Windows
 from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.model import Outcome, Recording, Redaction, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
+_PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Manifests):
+class Ledger(Windows):
     """The whole ledger."""
 
     # A run begins and is planned.
@@ -44,6 +45,7 @@ class Ledger(Manifests):
         now = rows.timestamp(started_at)
         with self._transaction():
             self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
+            self._db.execute("DELETE FROM found")
             cursor = self._db.execute(
                 "INSERT INTO runs (run_id, started_at, seen_at, info) VALUES (?, ?, ?, ?)",
                 (run_id, now, now, info),
@@ -208,25 +210,67 @@ class Ledger(Manifests):
             pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
         return found[-1][0], list(pairs.values())
 
+    # Others look on.
+
+    def run_under_way(self) -> str | None:
+        """Id of the latest run, if it has not ended: it goes on, or was killed."""
+        row = self._db.execute(
+            "SELECT run_id, status FROM runs ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return row[0] if row and row[1] is None else None
+
+    def to_be_fetched_again(self) -> Iterator[list[str]]:
+        """Pages of paths of what was found missing or changed and has no outcome yet."""
+        found = self._db.execute(
+            "SELECT r.path FROM outcomes o JOIN recordings r USING (conversation, variant)"
+            " WHERE o.status IS NULL AND o.decision IN ('vanished', 'changed')"
+        )
+        while page := found.fetchmany(_PAGE):
+            yield [row[0] for row in page]
+
     # A run ends and is told.
 
-    def end_run(self, status: str, exit_code: int, finished_at: datetime) -> None:
-        """Close the run: what is still planned is cancelled."""
-        with self._transaction():
-            self._check_latest()
-            self._db.execute(
-                "UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,)
-            )
-            self._db.execute(
-                "UPDATE runs SET status = ?, exit_code = ?, finished_at = ? WHERE id = ?",
-                (status, exit_code, rows.timestamp(finished_at), self._run),
-            )
+    def cancel_rest(self) -> None:
+        """What is still planned is not done any more.
 
-    def results_rendered(self, summary: str) -> None:
-        """The run's results lie in the archive."""
-        self._db.execute(
-            "UPDATE runs SET rendered = 1, summary = ? WHERE id = ?", (summary, self._run)
-        )
+        Raises:
+            ArchiveBusyError: another run took this one for dead, and began.
+        """
+        with self._transaction():
+            self._cancel_rest()
+
+    def _cancel_rest(self) -> None:
+        self._check_latest()
+        self._db.execute("UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,))
+
+    def end_run(
+        self, status: str, exit_code: int, finished_at: datetime, summary: str | None = None
+    ) -> None:
+        """Close the run: what is still planned is cancelled.
+
+        Args:
+            status: how it ended, like the next two.
+            exit_code: of the process.
+            finished_at: when.
+            summary: its numbers (JSON), once its results lie in the archive.
+
+        Raises:
+            ArchiveBusyError: another run took this one for dead, and began.
+        """
+        with self._transaction():
+            self._cancel_rest()
+            self._db.execute(
+                "UPDATE runs SET status = ?, exit_code = ?, finished_at = ?, summary = ?,"
+                " rendered = ? WHERE id = ?",
+                (
+                    status,
+                    exit_code,
+                    rows.timestamp(finished_at),
+                    summary,
+                    summary is not None,
+                    self._run,
+                ),
+            )
 
     def left_run(self) -> LeftRun | None:
         """The latest run, if its results are not in the archive; the methods then speak of it."""

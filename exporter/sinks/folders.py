@@ -7,12 +7,11 @@ one is about to make durable.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING
 
-from exporter.sinks.filesystem import translated
+from exporter.sinks.filesystem import as_ours, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,16 +44,32 @@ class Folders:
         Raises:
             DestinationError: the archive cannot be written.
         """
+        try:
+            self._make(folder)
+        except FileNotFoundError:
+            self._make_all(folder)
+
+    def _make_all(self, folder: Path) -> None:
         missing = []
         candidate = folder
         while not os.path.exists(candidate):  # noqa: PTH110 (never raises; mkdir says what is wrong)
             missing.append(candidate)
             candidate = candidate.parent
         for new in reversed(missing):
-            with self._noting:
-                with translated(new), contextlib.suppress(FileExistsError):
-                    self._system.make_folder(new, self._mode)
-                self._unsynced.add(new.parent)
+            with translated(new):
+                self._make(new)
+
+    def _make(self, new: Path) -> None:
+        with self._noting:
+            try:
+                self._system.make_folder(new, self._mode)
+            except FileExistsError:
+                pass
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise as_ours(error, new) from None
+            self._unsynced.add(new.parent)
 
     def sync(self, folders: set[Path]) -> None:
         """Return when the names in these folders, and of all new folders, are on the medium.
@@ -69,7 +84,12 @@ class Folders:
                 new, self._unsynced = self._unsynced, set()
             # A run that was killed may have left folders of its own unsynced: each folder on the
             # way down is synced once by every process that relies on it.
-            above = {above for folder in folders for above in self._way_down(folder)}
+            above = {
+                above
+                for folder in folders
+                if folder.parent not in self._synced_ancestors  # then, all above it are as well
+                for above in self._way_down(folder)
+            }
             above -= self._synced_ancestors
             try:
                 for folder in folders | new | above:

@@ -29,7 +29,7 @@ from exporter.sinks.base import (
     Holder,
     Known,
 )
-from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, translated
+from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, as_ours, translated
 from exporter.sinks.folder_hold import FolderHold, read_holder
 from exporter.sinks.folders import Folders
 from exporter.sinks.signs_of_life import SignsOfLife
@@ -61,6 +61,7 @@ class LocalSink:
         system: FileSystem | None = None,
     ) -> None:
         self.root = root
+        self._place = str(root)
         self._run_id = run_id
         self._file_mode = file_mode
         self._system = system or FileSystem()
@@ -248,14 +249,24 @@ class LocalSink:
             )
 
     def _put(self, path: str, data: bytes) -> None:
-        final = self.root / path
-        file = self._create(final)
+        # Plain system calls on plain text: what a small file costs here is what a small file costs.
+        final = f"{self._place}/{path}"
+        folder, _, name = final.rpartition("/")
+        temporary = f"{folder}/.{name}.{self._run_id}.part"
+        descriptor = self._open(temporary, folder)
         try:
-            with translated(final):
-                file.write(data)
-            self._publish(file, final)
-        finally:
-            self._discard(file)
+            try:
+                self._system.write(descriptor, memoryview(data))
+                self._system.sync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._name(temporary, final)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                self._system.unlink(temporary)
+            if isinstance(error, OSError):
+                raise as_ours(error, final) from None
+            raise
 
     async def _created(self, final: Path) -> HashingFile:
         """A temporary file, which is removed again if nobody is there any more to take it."""
@@ -267,29 +278,40 @@ class LocalSink:
         raise cancelled
 
     def _create(self, final: Path) -> HashingFile:
-        temporary = final.parent / f".{final.name}.{self._run_id}.part"
+        temporary = f"{final.parent}/.{final.name}.{self._run_id}.part"
+        return HashingFile(self._system, temporary, self._open(temporary, str(final.parent)))
+
+    def _open(self, temporary: str, folder: str) -> int:
+        """A new file's descriptor; its folder is made where it is missing."""
         try:
-            with translated(final, missing_is_fine=True):
-                return HashingFile(self._system, temporary, self._file_mode)
+            return self._system.create(temporary, self._file_mode)
         except FileNotFoundError:
             self._check_still_there()
-            self._folders.make(final.parent)
-        with translated(final):
-            return HashingFile(self._system, temporary, self._file_mode)
+            self._folders.make(Path(folder))
+        except OSError as error:
+            raise as_ours(error, temporary) from None
+        with translated(temporary):
+            return self._system.create(temporary, self._file_mode)
 
     def _publish(self, file: HashingFile, final: Path) -> None:
-        temporary = Path(file.name)
         with translated(final):
             self._system.sync(file.fileno())
             file.close()
-        try:
-            with translated(final, existing_is_fine=True):
-                self._link_or_rename(temporary, final)
-        except FileExistsError:
-            raise AlreadyExistsError(str(final), _digest(final)) from None
+            self._name(str(file.name), str(final))
 
-    def _link_or_rename(self, temporary: Path, final: Path) -> None:
-        """Give the file its name without ever replacing another file."""
+    def _name(self, temporary: str, final: str) -> None:
+        """Give the file its name without ever replacing another file.
+
+        Raises:
+            AlreadyExistsError: there is one of that name.
+            OSError: of the operating system.
+        """
+        try:
+            self._link_or_rename(temporary, final)
+        except FileExistsError:
+            raise AlreadyExistsError(final, _digest(final)) from None
+
+    def _link_or_rename(self, temporary: str, final: str) -> None:
         try:
             self._system.link(temporary, final)
         except OSError as error:
@@ -298,8 +320,8 @@ class LocalSink:
             # Some network and FAT file systems have no hard links. The run's hold on the archive
             # keeps other exporters away between the look and the rename.
             if os.path.lexists(final):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
-            self._system.rename(temporary, final)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), final) from None
+            self._system.rename(Path(temporary), Path(final))
         else:
             self._system.unlink(temporary)
 
@@ -307,7 +329,7 @@ class LocalSink:
         with contextlib.suppress(OSError):
             file.close()
         with contextlib.suppress(OSError):
-            self._system.unlink(Path(file.name))
+            self._system.unlink(str(file.name))
 
     def _sizes(self, paths: Sequence[str]) -> list[int | None]:
         # Once for every archived recording of a run: plain text is four times faster than paths.
@@ -368,6 +390,6 @@ class LocalSink:
         return runs is None or match[1] in runs
 
 
-def _digest(path: Path) -> str:
-    with translated(path, verb="read"), path.open("rb") as file:
+def _digest(path: str) -> str:
+    with translated(path, verb="read"), open(path, "rb") as file:  # noqa: PTH123
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ A holder counts as dead when its process is not there, or when it gave no sign o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import time
@@ -30,7 +31,7 @@ from exporter.sinks.base import (
 )
 from exporter.sinks.processes import is_alive, machine, name_space
 from exporter.sinks.signs_of_life import SignsOfLife, is_fresh
-from exporter.sinks.threads import in_thread
+from exporter.sinks.threads import to_its_end
 
 if TYPE_CHECKING:
     from exporter.sinks.store_documents import Document, Documents
@@ -100,12 +101,15 @@ class ObjectHold:
         raise HeldError(None, None)  # many want it just now
 
     async def beat(self) -> None:
-        """Write the holder's object again, if it is still ours."""
-        await in_thread(self._beat)
+        """Write the holder's object again, if it is still ours.
+
+        In a thread apart: those for requests may all be sending.
+        """
+        await to_its_end(asyncio.to_thread(self._beat))
 
     async def release(self) -> None:
         """Mark the holder's object as released, if it is still ours."""
-        await in_thread(self._release)
+        await to_its_end(asyncio.to_thread(self._release))
 
     def _claim(self) -> None:
         found = self._documents.read(HOLDER_PATH)

@@ -16,12 +16,12 @@ from exporter.errors import DestinationError
 from exporter.sinks.base import AlreadyExistsError, ChangedMeanwhileError, Entry
 from exporter.sinks.object_hold import PROBE_PATH, ObjectHold, read_holder
 from exporter.sinks.object_upload import LARGE, ObjectUpload, PartsWriter
+from exporter.sinks.requests import Requests
 from exporter.sinks.signs_of_life import SignsOfLife
 from exporter.sinks.store_client import connect
 from exporter.sinks.store_documents import READ_SIZE, Documents, put
 from exporter.sinks.store_errors import translated
 from exporter.sinks.store_listing import Sizes
-from exporter.sinks.threads import in_thread, publishing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
@@ -55,11 +55,14 @@ class ObjectStoreSink:
         self._options = options
         self._run_id = run_id
         self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
+        self._requests = Requests()
         self._stores = connect(address, options)
         self._documents = Documents(
             self._stores.documents, address.kind, self._url, options.retry_timeout
         )
-        self._sizes = Sizes(self._size, lambda folder: _sizes_of(self._listed(folder)))
+        self._sizes = Sizes(
+            self._requests, self._size, lambda folder: _sizes_of(self._listed(folder))
+        )
 
     @property
     def url(self) -> str:
@@ -68,7 +71,7 @@ class ObjectStoreSink:
 
     async def prepare(self) -> None:
         """Prove that the bucket can be written, and that it keeps to conditions."""
-        await in_thread(self._prepare)
+        await self._requests.make(self._prepare)
 
     async def free_bytes(self) -> None:
         """None: stores have no end."""
@@ -76,20 +79,21 @@ class ObjectStoreSink:
     async def hold(self, holder: Holder) -> ObjectHold:
         """By an object that is written under conditions."""
         hold = ObjectHold(self._documents, holder)
-        await in_thread(hold.take)
+        await self._requests.make(hold.take)
         return hold
 
     async def holder(self) -> Holder | None:
         """What the holder's object says."""
-        return await in_thread(read_holder, self._documents, self._signs)
+        return await self._requests.make(read_holder, self._documents, self._signs)
 
     async def put(self, path: str, data: bytes) -> None:
         """One conditional request."""
-        await publishing(self._create, path, [data], hashlib.sha256(data).hexdigest())
+        await self._requests.publish(self._create, path, [data], hashlib.sha256(data).hexdigest())
 
     async def begin(self, path: str) -> ObjectUpload:
         """Nothing is asked of the store yet."""
         return ObjectUpload(
+            self._requests,
             create=lambda pieces, sha256: self._create(path, pieces, sha256),
             # Attributes are told before the parts are, so the digest cannot be among them.
             open_parts=lambda: self._parts(path),
@@ -105,7 +109,7 @@ class ObjectStoreSink:
                 self._stores.documents.copy(path, aside)
                 self._stores.documents.delete(path)
 
-        await in_thread(move)
+        await self._requests.make(move)
         self._sizes.forget()
         return aside
 
@@ -127,25 +131,25 @@ class ObjectStoreSink:
                 waiting.append(piece)
                 if known is None and sum(map(len, waiting)) > LARGE:
                     parts = parts or self._document_in_parts(path)
-                    await in_thread(parts.write, b"".join(waiting))
+                    await self._requests.make(parts.write, b"".join(waiting))
                     waiting.clear()
             if parts is None:
-                return await in_thread(self._replace, path, waiting, known)
-            await in_thread(parts.write, b"".join(waiting))
-            await in_thread(parts.finish)
+                return await self._requests.make(self._replace, path, waiting, known)
+            await self._requests.make(parts.write, b"".join(waiting))
+            await self._requests.make(parts.finish)
         finally:
             if parts is not None:
-                await in_thread(parts.abort)
+                await self._requests.make(parts.abort)
         return await self.tag(path) or ""
 
     async def tag(self, path: str) -> str | None:
         """The object's ETag, or its generation."""
-        return await in_thread(self._documents.tag, path)
+        return await self._requests.make(self._documents.tag, path)
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """Pieces of about 1 MiB."""
         pieces = self._pieces(path)
-        while (piece := await in_thread(next, pieces, None)) is not None:
+        while (piece := await self._requests.make(next, pieces, None)) is not None:
             yield piece
 
     async def feed(self, path: str, into: Callable[[bytes], None]) -> None:
@@ -155,7 +159,7 @@ class ObjectStoreSink:
             for piece in self._pieces(path):
                 into(piece)
 
-        await in_thread(feed)
+        await self._requests.make(feed)
 
     async def checksum(self, path: str) -> str | None:
         """What was noted with the object when it was written."""
@@ -165,7 +169,7 @@ class ObjectStoreSink:
                 found = self._stores.documents.get(path, options={"head": True})
             return found.attributes.get(CHECKSUM)
 
-        return await in_thread(checksum)
+        return await self._requests.make(checksum)
 
     async def folders(self, path: str) -> list[str]:
         """One listing."""
@@ -175,12 +179,12 @@ class ObjectStoreSink:
                 found = self._stores.documents.list_with_delimiter(path or None)
             return sorted(found["common_prefixes"])
 
-        return await in_thread(folders)
+        return await self._requests.make(folders)
 
     async def entries(self, path: str = "") -> AsyncIterator[list[Entry]]:
         """A thousand with each request."""
         pages = self._listed(path)
-        while (page := await in_thread(next, pages, None)) is not None:
+        while (page := await self._requests.make(next, pages, None)) is not None:
             yield [Entry(one["path"], one["size"], one["last_modified"]) for one in page]
 
     async def sweep(

@@ -18,13 +18,13 @@ import obstore
 from exporter.errors import DestinationError
 from exporter.sinks.base import AlreadyExistsError
 from exporter.sinks.store_errors import FOREIGN, translated
-from exporter.sinks.threads import in_thread, publishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from obstore import Attributes, WritableFile
 
+    from exporter.sinks.requests import Requests
     from exporter.sinks.store_client import Store
 
 LARGE: Final = 32 * 1024 * 1024
@@ -84,6 +84,7 @@ class ObjectUpload:
     """A recording that arrives in pieces.
 
     Args:
+        requests: makes them.
         create: writes it in one request, in any thread: pieces and digest.
         open_parts: begins to send it in parts.
         check_free: raises if something has its name.
@@ -91,11 +92,13 @@ class ObjectUpload:
 
     def __init__(
         self,
+        requests: Requests,
         *,
         create: Callable[[list[bytes], str], None],
         open_parts: Callable[[], PartsWriter],
         check_free: Callable[[], None],
     ) -> None:
+        self._requests = requests
         self._create = create
         self._open_parts = open_parts
         self._check_free = check_free
@@ -106,17 +109,17 @@ class ObjectUpload:
 
     async def write(self, data: bytes | bytearray) -> None:
         """Hash, and keep or send, in one thread hop; pass pieces of a megabyte or so."""
-        await in_thread(self._write, bytes(data))
+        await self._requests.make(self._write, bytes(data))
 
     async def commit(self) -> None:
         """One conditional request, or the parts are put together."""
-        await publishing(self._commit)
+        await self._requests.publish(self._commit)
 
     async def abort(self) -> None:
         """Forget it; nothing of it was to be seen."""
         self._waiting.clear()
         if self._parts is not None:
-            await in_thread(self._parts.abort)
+            await self._requests.make(self._parts.abort)
 
     @property
     def sha256(self) -> str:

@@ -11,10 +11,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from exporter.pool import run_pool
-from exporter.sinks.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+    from exporter.sinks.requests import Requests
 
 _FEW: Final = 20  # objects of a folder that are asked for one by one
 _MOST: Final = 100_000  # objects that are remembered; a larger folder is not listed
@@ -25,15 +26,18 @@ class Sizes:
     """Tells sizes of objects.
 
     Args:
+        requests: makes them.
         size: of one object; None where there is none. Blocks, for any thread, like the next.
         listing: paths and sizes of all objects in a folder and below it.
     """
 
     def __init__(
         self,
+        requests: Requests,
         size: Callable[[str], int | None],
         listing: Callable[[str], Iterator[tuple[str, int]]],
     ) -> None:
+        self._requests = requests
         self._size = size
         self._listing = listing
         self._known: dict[str, dict[str, int]] = {}
@@ -62,7 +66,7 @@ class Sizes:
     async def _of_folder(self, folder: str, *, many: bool) -> dict[str, int] | None:
         if folder in self._known or not many or folder in self._too_large:
             return self._known.get(folder)
-        listed = await in_thread(lambda: dict(islice(self._listing(folder), _MOST + 1)))
+        listed = await self._requests.make(lambda: dict(islice(self._listing(folder), _MOST + 1)))
         if len(listed) > _MOST:
             self._too_large.add(folder)
             return None
@@ -73,7 +77,7 @@ class Sizes:
 
     async def _ask_for_each(self, paths: Sequence[str], found: dict[str, int | None]) -> None:
         async def ask(path: str) -> None:
-            found[path] = await in_thread(self._size, path)
+            found[path] = await self._requests.make(self._size, path)
 
         async def each() -> AsyncIterator[str]:
             for path in paths:

@@ -31,6 +31,7 @@ class SyncingFileSystem(FileSystem):
     """Knows which folders were synced; can refuse one of them, or wait at one."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.synced: set[str] = set()
         self.refused = ""
         self.slow = ""
@@ -102,6 +103,7 @@ class SlowToWrite(FileSystem):
     """Waits in the middle of writing, and tells what it did in which order."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.arrived = threading.Event()
         self.may_go_on = threading.Event()
         self.steps: list[str] = []
@@ -112,7 +114,7 @@ class SlowToWrite(FileSystem):
         super().write(descriptor, data)
         self.steps.append("written")
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Path | str) -> None:
         self.steps.append("removed")
         super().unlink(path)
 

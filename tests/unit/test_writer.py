@@ -241,10 +241,11 @@ class HaltingFileSystem(FileSystem):
     """Says when a file is about to get its final name, and waits until it may."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.arrived = threading.Event()
         self.may_go_on = threading.Event()
 
-    def link(self, source: Path, target: Path) -> None:
+    def link(self, source: Path | str, target: Path | str) -> None:
         self.arrived.set()
         self.may_go_on.wait()
         super().link(source, target)
@@ -253,7 +254,7 @@ class HaltingFileSystem(FileSystem):
 class SlowToCreate(HaltingFileSystem):
     """Waits at the creation of a file instead."""
 
-    def create(self, path: Path, mode: int) -> int:
+    def create(self, path: Path | str, mode: int) -> int:
         self.arrived.set()
         self.may_go_on.wait()
         return super().create(path, mode)
