@@ -224,7 +224,8 @@ def destination_error(error: BaseException, what: str, verb: str) -> Destination
         verb: what was to be done with it: `read`, `write`.
     """
     words, hint = _in_words(error)
-    details = " ".join(str(each) for each in (status_of(error), code_of(error)) if each)
+    said = () if words == _NO_CREDENTIALS.what else (status_of(error), code_of(error))
+    details = " ".join(str(each) for each in said if each)
     shown = f"{words} ({details})" if details else words
     return DestinationError(f"cannot {verb} {what}: {shown}", hint=hint)
 
