@@ -268,7 +268,7 @@ def test_a_store_that_is_killed_in_mid_upload_ends_the_run_and_loses_nothing(
     try:
         done = run("-j", "2")
     finally:
-        store.server.start()
+        store.server.restart()
     assert killed
     assert done.exit_code == 4
     assert "Traceback" not in done.text
