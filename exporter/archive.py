@@ -15,6 +15,7 @@ from exporter.layout import RESERVED, Layout
 from exporter.ledger import Ledger
 from exporter.sinks.filesystem import translated
 from exporter.sinks.local import LocalSink
+from exporter.sinks.mounted import parts_of
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
@@ -34,14 +35,21 @@ def layout_of(settings: Settings) -> Layout:
     return Layout(settings.output.layout, ZoneInfo(settings.output.timezone))
 
 
+def canonical(url: str) -> str:
+    """The same text for the same archive, however its folder was named."""
+    is_folder = "://" not in url or url.startswith("file://")
+    return str(folder_of(url).resolve()) if is_folder else url.rstrip("/")
+
+
 def open_sink(settings: Settings, run_id: str) -> Sink:
     """The archive's storage; `run_id` marks the temporary files."""
-    return LocalSink(
-        folder_of(settings.output.url),
-        run_id=run_id,
-        dir_mode=settings.output.dir_mode,
-        file_mode=settings.output.file_mode,
-    )
+    output = settings.output
+    return sink_at(output.url, run_id=run_id, dir_mode=output.dir_mode, file_mode=output.file_mode)
+
+
+def sink_at(url: str, *, run_id: str, dir_mode: int, file_mode: int) -> Sink:
+    """The storage of any archive."""
+    return LocalSink(folder_of(url), run_id=run_id, dir_mode=dir_mode, file_mode=file_mode)
 
 
 def existing_sink(url: str) -> Sink:
@@ -118,13 +126,13 @@ def read_ledger(url: str, state_dir: Path | None) -> Ledger | None:
 
 
 async def check_free(sink: Sink, settings: Settings) -> None:
-    """Make sure that enough is free for the archive and its ledger.
+    """Make sure that enough is free for the archive, that of its raw recordings, and its ledger.
 
     Raises:
         DestinationError: it is not, or the archive is not there any more.
     """
     needed = settings.limits.min_free_bytes
-    free = {sink.url: await sink.free_bytes()}
+    free = {each.url: await each.free_bytes() for each in parts_of(sink)}
     if settings.output.state_dir is not None:
         place = ledger_path(settings.output.url, settings.output.state_dir).parent
         with translated(place):

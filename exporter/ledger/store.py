@@ -10,6 +10,7 @@ its numbers.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
+_DIRECTION = "substr(outcomes.variant, 1, instr(outcomes.variant, '.') - 1)"
+_COMPLETE = (
+    "seq IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM outcomes w"  # noqa: S608 (constants)
+    " WHERE w.conversation = outcomes.conversation AND w.status IS NULL"
+    f" AND w.variant IN ({_DIRECTION} || '.raw', {_DIRECTION} || '.redacted'))"
+)
 _PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
@@ -167,8 +174,13 @@ class Ledger(Windows):
         folder = archived.path.rsplit("/", 2)[0]
         date = folder.rsplit("/", 1)[-1].removeprefix("date=")
         number = self._partition(Partition(account_id, project_id, date, folder))
+        # Where it lay in another partition before, that one does not tell it any more.
+        self._db.execute(
+            "UPDATE partitions SET changes = changes + 1 WHERE id = ? OR id IN (SELECT partition"
+            " FROM recordings WHERE conversation = ? AND variant = ? AND version = ?)",
+            (number, conversation, variant, archived.version),
+        )
         self._insert(conversation, variant, archived.version, number, archived)
-        self._db.execute("UPDATE partitions SET changes = changes + 1 WHERE id = ?", (number,))
 
     # What is archived is compared.
 
@@ -182,10 +194,20 @@ class Ledger(Windows):
         Returns:
             Where this page ended, None when there are no more, and its pairs.
         """
+        return self._pairs("seq > ? AND status IN ('exported', 'skipped')", after, limit)
+
+    def pairs_among(self, numbers: Sequence[int]) -> list[Pair]:
+        """Of these recordings the pairs that the run fetches no half of any more.
+
+        Args:
+            numbers: as the ledger numbers what the run has archived.
+        """
+        return self._pairs(_COMPLETE, json.dumps(list(numbers)), len(numbers))[1]
+
+    def _pairs(self, which: str, chosen_by: int | str, limit: int) -> tuple[int | None, list[Pair]]:
         found = self._db.execute(
             f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS} FROM ("  # noqa: S608 (constants)
-            " SELECT *, substr(variant, 1, instr(variant, '.') - 1) AS direction FROM outcomes"
-            " WHERE seq > ? AND status IN ('exported', 'skipped')) o"
+            f" SELECT *, {_DIRECTION} AS direction FROM outcomes WHERE {which}) o"
             " CROSS JOIN conversations c ON c.id = o.conversation"
             " CROSS JOIN projects p ON p.id = c.project"
             " WHERE EXISTS (SELECT 1 FROM recordings r"
@@ -195,7 +217,7 @@ class Ledger(Windows):
             " AND NOT EXISTS (SELECT 1 FROM proofs q"
             "  WHERE q.conversation = o.conversation AND q.direction = o.direction)"
             " ORDER BY o.seq LIMIT ?",
-            (after, limit),
+            (chosen_by, limit),
         ).fetchall()
         if not found:
             return None, []

@@ -10,6 +10,7 @@ import pytest
 
 from exporter.sinks.base import AlreadyExistsError, HeldError, Holder
 from exporter.sinks.local import LocalSink
+from exporter.sinks.mounted import MountedSink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,7 +29,12 @@ def local(folder: Path, run_id: str) -> Sink:
     return LocalSink(folder / "archive", run_id=run_id, dir_mode=0o700, file_mode=0o600)
 
 
-@pytest.fixture(params=[local])
+def with_a_mount(folder: Path, run_id: str) -> Sink:
+    raw = LocalSink(folder / "raw", run_id=run_id, dir_mode=0o700, file_mode=0o600)
+    return MountedSink(local(folder, run_id), {"_raw": raw})
+
+
+@pytest.fixture(params=[local, with_a_mount])
 def open_sink(request: pytest.FixtureRequest, tmp_path: Path) -> OpenSink:
     """Opens one and the same archive, for one run or another."""
 
