@@ -66,5 +66,5 @@ lock: $(READY) ## resolve the dependencies anew (needs uv: it makes one lock for
 		--upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## remove everything that make made
-	rm -rf .venv .venvs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venvs .azurite .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -284,8 +284,15 @@ def discover(
 
 @app.command()
 def verify(
-    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A folder.")],
+    archive: Annotated[
+        str,
+        typer.Argument(metavar="ARCHIVE", help="A folder, or s3://…, gs://…, az://…."),
+    ],
     *,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Believe the checksums that an object store keeps."),
+    ] = False,
     sample: Annotated[
         str | None,
         typer.Option(metavar="N|P%", help="Read back so many recordings only, drawn at random."),
@@ -298,6 +305,7 @@ def verify(
         int | None,
         typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
     ] = None,
+    config: Config = None,
     state_dir: StateDir = None,
     progress: ShowProgress = None,
     json: AsJson = False,
@@ -305,13 +313,16 @@ def verify(
     """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
     from exporter import checking
 
+    flags = _flags({("--state-dir", "output", "state_dir"): state_dir})
     with _reported():
         exit_code = checking.run(
             archive,
             sample=sample,
             since=since,
+            quick=quick,
             concurrency=concurrency,
-            state_dir=state_dir,
+            config_file=config,
+            flags=flags,
             progress=progress,
             as_json=json,
         )

@@ -42,7 +42,8 @@ CREATE TABLE expected (
     duration REAL NOT NULL,
     fetched_at TEXT,
     in_manifest INTEGER NOT NULL,
-    chosen INTEGER NOT NULL DEFAULT 0
+    chosen INTEGER NOT NULL DEFAULT 0,
+    by_checksum INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE files (
     path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified TEXT NOT NULL, kind TEXT NOT NULL
@@ -248,6 +249,10 @@ class Findings:
 
     # What comes of it.
 
+    def compared_by_checksum(self, path: str) -> None:
+        """It is not read back: the storage keeps a checksum of it."""
+        self._db.execute("UPDATE expected SET by_checksum = 1 WHERE path = ?", (path,))
+
     def add(self, status: Status, path: str, reason: str) -> None:
         """A difference."""
         self._db.execute(
@@ -318,9 +323,9 @@ class Findings:
         counts = dict(
             self._db.execute("SELECT status, count(*) FROM differences GROUP BY status").fetchall()
         )
-        recorded, chosen, size = self._db.execute(
-            "SELECT count(*), coalesce(sum(chosen > 0), 0), coalesce(sum(bytes * (chosen > 0)), 0)"
-            " FROM expected"
+        recorded, chosen, by_checksum, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(chosen > 0), 0), coalesce(sum(by_checksum), 0),"
+            " coalesce(sum(bytes * (chosen > 0 AND NOT by_checksum)), 0) FROM expected"
         ).fetchone()
         (bad,) = self._db.execute(
             "SELECT count(*) FROM expected WHERE chosen AND path IN (SELECT path FROM differences)"
@@ -333,6 +338,7 @@ class Findings:
         return Tally(
             recorded=recorded,
             ok=chosen - bad,
+            by_checksum=by_checksum,
             **{str(each): counts.get(each, 0) for each in Status if each is not Status.OK},
             not_read=recorded - chosen - known_bad,
             bytes_read=size,

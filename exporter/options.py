@@ -23,7 +23,12 @@ Config = Annotated[
 ]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="ARCHIVE",
+        help="The archive: a folder, or s3://…, gs://…, az://….",
+    ),
 ]
 BaseUrl = Annotated[
     str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")

@@ -230,7 +230,8 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
     opened = await find_archives(settings, "preview")
     sink, layout = opened.sink, opened.layout
     async with LedgerThread() as thread:
-        archive = await thread.run(read_ledger, output.url, output.state_dir)
+        output = settings.output
+        archive = await thread.run(read_ledger, output.url, output.state_dir, settings.object_store)
         ledger = await thread.run(Ledger, None)
         await thread.run(ledger.begin_run, "preview", datetime.now(UTC))
         totals = await plan_into(

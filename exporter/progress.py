@@ -301,9 +301,14 @@ def print_findings(
     if tally.not_read:
         table.add_row("not read", str(tally.not_read), "not chosen; size as recorded", style="dim")
     console.print(table)
+    by_checksum = (
+        f" {_count(tally.by_checksum, 'file')} by the store's checksum,"
+        if tally.by_checksum
+        else ""
+    )
     console.print(
         f"{_count(tally.recorded, 'recording')} on record, {size(tally.bytes_read)} read back,"
-        f" {_count(tally.warnings, 'warning')}"
+        f"{by_checksum} {_count(tally.warnings, 'warning')}"
     )
 
 

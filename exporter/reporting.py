@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from exporter.certificate import certificate
 from exporter.errors import DestinationError
 from exporter.layout import RESERVED
 from exporter.pii_access import ENOUGH_IDENTICAL, judge
+from exporter.places import user_state_dir
 from exporter.results import (
     PiiAccess,
     Result,
@@ -175,7 +175,6 @@ def _elsewhere() -> Iterator[Path]:
 
     Each is looked for when it is its turn: with all disks full, to look for one may fail, too.
     """
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 (never raises)
-    yield Path(home) / "exporter" / "results"
+    yield user_state_dir() / "results"
     with contextlib.suppress(OSError):  # no folder for temporary files can be written
         yield Path(tempfile.gettempdir())
