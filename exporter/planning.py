@@ -23,6 +23,7 @@ from exporter.model import ErrorInfo, Outcome, Status
 from exporter.partitions import Partitions
 from exporter.plan import Choice, Decision, decide, recordings
 from exporter.raw_archive import find_archives
+from exporter.sinks.mounted import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,7 +167,7 @@ async def _let_go_of_lost_copies(
                 kept_aside.append(aside)
         _log.warning(
             "copy.set_aside" if aside else "copy.vanished",
-            path=aside or copy.path,
+            path=shown(sink, aside or copy.path),
             sha256=copy.sha256,
             consequence="it is recorded no more: the recording lies in another partition",
         )

@@ -21,7 +21,6 @@ from exporter.audio import WavInspector
 from exporter.differences import Check, Status, Warned
 from exporter.errors import DestinationError, FetchError
 from exporter.layout import PARTITION_MANIFEST, RESERVED
-from exporter.model import split_mount
 from exporter.partition import NewerPartitionError, UnreadablePartitionError
 from exporter.partitions import read_manifest
 from exporter.pool import run_pool
@@ -143,9 +142,7 @@ class _Verification:
         try:
             pages = await self._thread.run(ledger.everything)
             while page := await self._thread.run(next, pages, None):
-                # What lies in an archive for raw recordings is verified there.
-                own = [held for held in page if not split_mount(held[1].path)[0]]
-                await self._thread.run(self._findings.expect, own)
+                await self._thread.run(self._findings.expect, page)
         finally:
             await self._thread.run(ledger.close)
         return True

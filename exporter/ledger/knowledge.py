@@ -273,11 +273,13 @@ class Knowledge(Pairs):
     # Everything.
 
     def everything(self) -> Iterator[list[tuple[Recording, Archived]]]:
-        """Pages of all that is archived, in no particular order."""
+        """Pages of all that the main archive holds, in no particular order."""
         for table in ("recordings", "also_held"):
             found = self._db.execute(
                 f"SELECT {rows.HELD_COLUMNS} FROM {table} r"  # noqa: S608 (constants)
                 " JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
+                " WHERE substr(r.path, 1, ?) <> ?",
+                (len(RAW_MOUNT), RAW_MOUNT),
             )
             while page := found.fetchmany(_PAGE):
                 yield [rows.split_held(row) for row in page]

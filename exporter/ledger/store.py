@@ -10,33 +10,25 @@ its numbers.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.finds import Windows
-from exporter.ledger.pairs import Pair
+from exporter.ledger.comparing import Comparing
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
-from exporter.model import Outcome, Recording, Redaction, Status
+from exporter.model import Outcome, Recording, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
-_DIRECTION = "substr(outcomes.variant, 1, instr(outcomes.variant, '.') - 1)"
-_COMPLETE = (
-    "seq IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM outcomes w"  # noqa: S608 (constants)
-    " WHERE w.conversation = outcomes.conversation AND w.status IS NULL"
-    f" AND w.variant IN ({_DIRECTION} || '.raw', {_DIRECTION} || '.redacted'))"
-)
 _PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Windows):
+class Ledger(Comparing):
     """The whole ledger."""
 
     # A run begins and is planned.
@@ -181,56 +173,6 @@ class Ledger(Windows):
             (number, conversation, variant, archived.version),
         )
         self._insert(conversation, variant, archived.version, number, archived)
-
-    # What is archived is compared.
-
-    def pairs_to_compare(self, after: int, limit: int) -> tuple[int | None, list[Pair]]:
-        """Pairs of which the run archived or skipped a half, and that nobody has compared.
-
-        Args:
-            after: where the last page ended; 0 at first.
-            limit: recordings to take, halves of pairs.
-
-        Returns:
-            Where this page ended, None when there are no more, and its pairs.
-        """
-        return self._pairs("seq > ? AND status IN ('exported', 'skipped')", after, limit)
-
-    def pairs_among(self, numbers: Sequence[int]) -> list[Pair]:
-        """Of these recordings the pairs that the run fetches no half of any more.
-
-        Args:
-            numbers: as the ledger numbers what the run has archived.
-        """
-        return self._pairs(_COMPLETE, json.dumps(list(numbers)), len(numbers))[1]
-
-    def _pairs(self, which: str, chosen_by: int | str, limit: int) -> tuple[int | None, list[Pair]]:
-        found = self._db.execute(
-            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS} FROM ("  # noqa: S608 (constants)
-            f" SELECT *, {_DIRECTION} AS direction FROM outcomes WHERE {which}) o"
-            " CROSS JOIN conversations c ON c.id = o.conversation"
-            " CROSS JOIN projects p ON p.id = c.project"
-            " WHERE EXISTS (SELECT 1 FROM recordings r"
-            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.raw')"
-            " AND EXISTS (SELECT 1 FROM recordings r"
-            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.redacted')"
-            " AND NOT EXISTS (SELECT 1 FROM proofs q"
-            "  WHERE q.conversation = o.conversation AND q.direction = o.direction)"
-            " ORDER BY o.seq LIMIT ?",
-            (chosen_by, limit),
-        ).fetchall()
-        if not found:
-            return None, []
-        held = self._archived({row[1] for row in found})
-        pairs: dict[tuple[int, str], Pair] = {}  # both halves may have been asked for
-        for _, number, *columns in found:
-            recording = replace(rows.to_recording(columns), redaction=Redaction.RAW)
-            counterpart = replace(recording, redaction=Redaction.REDACTED)
-            raw, redacted = (
-                held[number, rows.variant_name(each)] for each in (recording, counterpart)
-            )
-            pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
-        return found[-1][0], list(pairs.values())
 
     # Others look on.
 
