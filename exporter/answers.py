@@ -261,7 +261,9 @@ def printable(text: str, secret: str, *, at_most: int = _MAX_MESSAGE) -> str:
     A server may answer with anything: with the key that it was sent, with what steers a terminal,
     with halves of characters that no file can hold.
     """
-    text = text[:_MAX_ERROR_BODY].replace(secret, _MASK)
+    text = text[:_MAX_ERROR_BODY]
+    if secret:  # nothing was shown to whoever was asked without a key
+        text = text.replace(secret, _MASK)
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= at_most else f"{line[:at_most]}…"
 

@@ -17,6 +17,7 @@ from exporter.ledger import Ledger
 from exporter.places import user_state_dir
 from exporter.sinks.filesystem import translated
 from exporter.sinks.local import LocalSink
+from exporter.sinks.mounted import parts_of
 from exporter.sinks.store_options import StoreOptions, identity
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ def folder_of(url: str) -> Path:
 def layout_of(settings: Settings) -> Layout:
     """How the archive is laid out."""
     return Layout(settings.output.layout, ZoneInfo(settings.output.timezone))
+
+
+def canonical(url: str) -> str:
+    """The same text for the same archive, however its folder was named."""
+    is_folder = "://" not in url or url.startswith("file://")
+    return str(folder_of(url).resolve()) if is_folder else url.rstrip("/")
 
 
 def open_sink(settings: Settings, run_id: str) -> Sink:
@@ -176,13 +183,13 @@ def read_ledger(url: str, state_dir: Path | None, store: ObjectStoreSettings) ->
 
 
 async def check_free(sink: Sink, settings: Settings) -> None:
-    """Make sure that enough is free for the archive and its ledger.
+    """Make sure that enough is free for the archive, that of its raw recordings, and its ledger.
 
     Raises:
         DestinationError: it is not, or the archive is not there any more.
     """
     needed = settings.limits.min_free_bytes
-    free = {sink.url: await sink.free_bytes()}
+    free = {each.url: await each.free_bytes() for each in parts_of(sink)}
     if settings.output.state_dir is not None:
         output = settings.output
         place = ledger_path(output.url, output.state_dir, settings.object_store).parent

@@ -19,6 +19,7 @@ from exporter.archive import existing_sink, read_ledger
 from exporter.errors import UsageError
 from exporter.findings import Findings
 from exporter.ledger import LedgerThread
+from exporter.raw_archive import Note, read_note
 from exporter.settings import ObjectStoreSettings, load_settings
 from exporter.verify import NullWatcher, Scope, Verified, Watcher, verify
 
@@ -73,11 +74,13 @@ def run(
                     watcher=watcher,
                 )
             )
+            reader = existing_sink(archive, settings.object_store)
+            note = asyncio.run(read_note(reader)) or Note()
         tally = findings.tally()
         if as_json:
-            _print_json(archive, findings, tally, verified)
+            _print_json(archive, findings, tally, verified, note)
         else:
-            _print(archive, findings, tally, verified)
+            _print(archive, findings, tally, verified, note)
     finally:
         findings.close()
     return DIFFERENT if tally.differences else 0
@@ -163,7 +166,9 @@ def _source(verified: Verified) -> str:
     return "ledger" if verified.with_ledger else "partition manifests"
 
 
-def _print_json(archive: str, findings: Findings, tally: Tally, verified: Verified) -> None:
+def _print_json(
+    archive: str, findings: Findings, tally: Tally, verified: Verified, note: Note
+) -> None:
     encode = msgspec.json.Encoder().encode
     out = sys.stdout.buffer
     head = {
@@ -171,6 +176,8 @@ def _print_json(archive: str, findings: Findings, tally: Tally, verified: Verifi
         "archive": archive,
         "source": _source(verified),
         "held_by": asdict(verified.holder) if verified.holder else None,
+        "raw_archives": [one.url for one in note.raw_archives],
+        "holds_raw_of": note.holds_raw_of or None,
     }
     out.write(encode(head | {"summary": tally}).removesuffix(b"}"))
     for name, word, rows in (
@@ -188,7 +195,7 @@ def _print_json(archive: str, findings: Findings, tally: Tally, verified: Verifi
     out.flush()
 
 
-def _print(archive: str, findings: Findings, tally: Tally, verified: Verified) -> None:
+def _print(archive: str, findings: Findings, tally: Tally, verified: Verified, note: Note) -> None:
     from exporter.progress import print_findings  # noqa: PLC0415 (rich is slow to import)
 
     print_findings(
@@ -200,3 +207,9 @@ def _print(archive: str, findings: Findings, tally: Tally, verified: Verified) -
         shown=_SHOWN,
         holder=verified.holder,
     )
+    for one in note.raw_archives:
+        sys.stdout.write(
+            f"raw recordings of this archive lie in {one.url}, which is verified by itself\n"
+        )
+    if note.holds_raw_of:
+        sys.stdout.write(f"this archive holds raw recordings of {note.holds_raw_of}\n")

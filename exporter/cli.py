@@ -13,19 +13,26 @@ import typer
 from exporter import __version__
 from exporter.errors import ExporterError
 from exporter.options import (
+    Account,
+    AsJson,
     BaseUrl,
     Config,
+    Conversation,
     Directions,
     LogFormat,
     LogLevel,
     Manifest,
     ManifestFormat,
     NeverRaw,
+    OptionalManifest,
     Output,
+    Project,
     Rate,
     RedactionList,
     Region,
+    ShowProgress,
     StateDir,
+    Surface,
     Timezone,
 )
 
@@ -67,12 +74,7 @@ def run(
     config: Config = None,
     output: Output = None,
     base_url: BaseUrl = None,
-    surface: Annotated[
-        str | None,
-        typer.Option(
-            metavar="platform-v3|agents-v1", help="Which of the vendor's two API families."
-        ),
-    ] = None,
+    surface: Surface = None,
     region: Region = None,
     directions: Directions = None,
     redaction: RedactionList = None,
@@ -114,10 +116,7 @@ def run(
     ] = False,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
-    progress: Annotated[
-        bool | None,
-        typer.Option("--progress/--no-progress", help="Default: on a terminal."),
-    ] = None,
+    progress: ShowProgress = None,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON summary on standard output.")
     ] = False,
@@ -174,7 +173,7 @@ def plan(
     never_raw: NeverRaw = False,
     state_dir: StateDir = None,
     timezone: Timezone = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Say what `run` would do; downloads nothing, writes nothing, needs no key."""
     from exporter import running
@@ -308,11 +307,8 @@ def verify(
     ] = None,
     config: Config = None,
     state_dir: StateDir = None,
-    progress: Annotated[
-        bool | None,
-        typer.Option("--progress/--no-progress", help="Default: on a terminal."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+    progress: ShowProgress = None,
+    json: AsJson = False,
 ) -> None:
     """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
     from exporter import checking
@@ -330,6 +326,40 @@ def verify(
             progress=progress,
             as_json=json,
         )
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def doctor(
+    manifest: OptionalManifest = None,
+    *,
+    manifest_format: ManifestFormat = None,
+    config: Config = None,
+    output: Output = None,
+    base_url: BaseUrl = None,
+    surface: Surface = None,
+    region: Region = None,
+    state_dir: StateDir = None,
+    account: Account = None,
+    project: Project = None,
+    conversation: Conversation = None,
+    json: AsJson = False,
+) -> None:
+    """Check key, region, host, destination, clock and disk before a run, and say what to mend."""
+    from exporter import consulting
+
+    flags = _flags(
+        {
+            ("--output", "output", "url"): output,
+            ("--base-url", "api", "base_url"): base_url,
+            ("--surface", "api", "surface"): surface,
+            ("--region", "api", "region"): region,
+            ("--state-dir", "output", "state_dir"): state_dir,
+        }
+    )
+    with _reported():
+        about = consulting.about(manifest, manifest_format, account, project, conversation)
+        exit_code = consulting.doctor(about, config_file=config, flags=flags, as_json=json)
     raise typer.Exit(exit_code)
 
 

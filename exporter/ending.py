@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from exporter.ledger import Ledger, LedgerThread, Totals
     from exporter.partitions import Partitions
     from exporter.pii_access import Finding
+    from exporter.policy import Policy
     from exporter.sinks.base import Sink
     from exporter.stopping import Stop
     from exporter.throttle import Throttle
@@ -75,7 +76,7 @@ class Ending:
         reporter = Reporter(self.sink, self.ledger, self.thread)
         findings = await reporter.findings(
             credential_of=self.credential_of,
-            enough_identical=self.job.settings.export.enough_identical,
+            enough_identical=lambda *project: self._policy_of(*project).enough_identical,
         )
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
@@ -157,18 +158,21 @@ class Ending:
         self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]
     ) -> PolicyError | None:
         """Warn where raw recordings are in doubt; what `require_raw` says of it, if it is set."""
-        required = self.job.settings.export.require_raw
+        required = {each for each in asked if self._policy_of(*each).require_raw}
         for project in sorted(asked):
             finding = findings[project]
             facts = {"project": "/".join(project), "reason": finding.reason}
             if finding.state is PiiAccessState.SUSPECTED_MISSING:
                 _log.warning("pii_access.suspected_missing", **facts, meaning=MEANING, hint=REMEDY)
-            elif finding.state is PiiAccessState.UNKNOWN and required:
+            elif finding.state is PiiAccessState.UNKNOWN and project in required:
                 _log.warning("pii_access.unknown", **facts, meaning=UNKNOWN)
-        broken = raw_unproven(findings, asked) if required else None
+        broken = raw_unproven(findings, required)
         if broken is not None:
             _log.error("policy.broken", reason=broken.message, hint=broken.hint)
         return broken
+
+    def _policy_of(self, account_id: str, project_id: str) -> Policy:
+        return self.job.settings.policy_of(account_id, project_id)
 
     def _ended(
         self,

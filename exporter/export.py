@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter import __version__
 from exporter.api import Api
-from exporter.archive import check_free, layout_of, open_ledger, open_sink
+from exporter.archive import check_free, open_ledger
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
 from exporter.fetch import Fetcher
@@ -28,6 +29,7 @@ from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.planning import plan_into
 from exporter.pool import first_error, run_pool
+from exporter.raw_archive import find_archives
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
@@ -38,12 +40,12 @@ from exporter.target import target_of, with_drift
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
     from exporter.model import Recording
-    from exporter.sinks.base import Sink
+    from exporter.raw_archive import Archives
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
 _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
@@ -93,15 +95,15 @@ async def _hurry_after_grace(stop: Stop) -> None:
 class _Run:
     """The parts of one run, wired."""
 
-    def __init__(self, job: Job, stop: Stop, watcher: Watcher, sink: Sink) -> None:
-        settings = job.settings
-        self.job = job
+    def __init__(self, job: Job, stop: Stop, watcher: Watcher, archives: Archives) -> None:
+        settings = archives.settings
+        self.job = replace(job, settings=settings)
         self.stop = stop
         self.watcher = watcher
-        self.sink = sink
+        self.sink = archives.sink
+        self.layout = archives.layout
         self.started_at = job.now()
         self.clock_start = time.monotonic()
-        self.layout = layout_of(settings)
         self.api = Api(
             settings,
             job.credentials,
@@ -118,6 +120,7 @@ class _Run:
         self.survey: Survey
         self.fetcher: Fetcher
         self.partitions: Partitions
+        self.pairing: Pairing
 
     def stop_for(self, error: ExporterError) -> None:
         """End the run because of an error that no recording can be blamed for."""
@@ -128,11 +131,10 @@ class _Run:
         cls, job: Job, stop: Stop, watcher: Watcher, stack: contextlib.AsyncExitStack
     ) -> _Run:
         """Open the archive, the ledger and the client."""
-        settings = job.settings
         run_id = new_run_id()
-        sink = open_sink(settings, run_id)
-        await sink.prepare()
-        run = cls(job, stop, watcher, sink)
+        archives = await find_archives(job.settings, run_id, prepare=True)
+        settings, sink = archives.settings, archives.sink
+        run = cls(job, stop, watcher, archives)
         run.id = run_id
         if job.results_file is not None:
             output = settings.output
@@ -161,10 +163,24 @@ class _Run:
         run.ledger = await run.thread.run(open_ledger, settings)
         stack.push_async_callback(run.thread.run, run.ledger.close)
         await check_free(sink, settings)
-        await recover(sink, run.ledger, run.thread, taken_over_from=hold.taken_over_from)
+        await archives.remember()
+        await recover(
+            sink,
+            run.ledger,
+            run.thread,
+            mounts=archives.layout.mounts,
+            taken_over_from=hold.taken_over_from,
+        )
         info = encode_run(run.info())
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
         run.partitions = Partitions(sink, run.ledger, run.thread)
+        run.pairing = Pairing(
+            sink,
+            run.ledger,
+            run.thread,
+            credential_of=run._credential_name,
+            stop=stop.event,
+        )
         await stack.enter_async_context(run.api)
         run.survey = Survey(run.api, run.ledger, run.thread)
         run.fetcher = Fetcher(
@@ -184,6 +200,7 @@ class _Run:
             self.sink,
             self.job.spool,
             settings=self.job.settings,
+            layout=self.layout,
             partitions=self.partitions,
             stop=self.stop.hurry,
         )
@@ -207,7 +224,7 @@ class _Run:
             ExporterError: what ended it early, but for requests to stop.
         """
         recorder = Recorder(
-            self.sink, self.ledger, self.thread, self.watcher.ended, self._check_free
+            self.sink, self.ledger, self.thread, self.watcher.ended, self._committed
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -215,27 +232,29 @@ class _Run:
                 pool = group.create_task(self._work(recorder))
                 guard = group.create_task(self._roll_back(pool))
                 keeper = group.create_task(self._keep_manifests())
+                group.create_task(self._compare_beside())
                 await asyncio.wait([pool])
                 guard.cancel()
                 keeper.cancel()
+                self.pairing.close()
                 recorder.close()
         except BaseExceptionGroup as failures:
             raise first_error(failures) from None
 
     async def compare(self) -> None:
-        """Compare what was asked for as raw with its redacted counterparts.
+        """Compare with their counterparts what there was no time for beside the downloads.
 
         Raises:
             DestinationError: the ledger cannot be read or written.
         """
-        pairing = Pairing(
-            self.sink,
-            self.ledger,
-            self.thread,
-            credential_of=self._credential_name,
-            stop=self.stop.event,
-        )
-        await pairing.run()
+        await self.pairing.run()
+
+    async def _compare_beside(self) -> None:
+        try:
+            await self.pairing.beside()
+        except ExporterError as error:
+            # What was fetched until now is still to be recorded.
+            self.stop_for(error)
 
     def _credential_name(self, account_id: str, project_id: str) -> str:
         return self.job.credentials.of(account_id, project_id).name
@@ -260,8 +279,9 @@ class _Run:
             # What was fetched until now is still to be recorded, so the recorder is left alone.
             self.stop_for(error)
 
-    async def _check_free(self) -> None:
+    async def _committed(self, archived: Sequence[int]) -> None:
         """Stop before the disk is full: what is under way still finds room."""
+        self.pairing.offer(archived)
         try:
             await check_free(self.sink, self.job.settings)
         except DestinationError as error:
@@ -340,7 +360,7 @@ def _tell(recording: Recording, outcome: Outcome) -> None:
         _log.debug(
             "recording.exported",
             recording=str(recording),
-            path=outcome.archived.path,
+            path=outcome.archived.own_path,
             bytes=outcome.archived.size,
             sha256=outcome.archived.sha256,
             correlation_id=outcome.archived.correlation_id,

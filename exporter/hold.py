@@ -139,7 +139,7 @@ def _busy(sink: Sink, error: HeldError) -> ArchiveBusyError:
     if error.idle_seconds is not None:
         seen = f"; its last sign of life was {error.idle_seconds:.0f} s ago"
     return ArchiveBusyError(
-        f"{by} holds the archive {sink.url}{seen}",
+        f"{by} holds the archive {error.url or sink.url}{seen}",
         hint="Wait until it has ended, or let this run wait: --wait 30m.",
     )
 

@@ -84,6 +84,7 @@ class PageOf:
 
     window: Window
     cursor: str | None
+    limit: int = PAGE
 
     def __str__(self) -> str:
         """For people."""
@@ -186,7 +187,7 @@ def _parameters(asked: PageOf) -> list[tuple[str, str]]:
     chosen: list[tuple[str, str | None]] = [
         ("start_time", _iso(start)),
         ("end_time", _iso(end)),
-        ("limit", str(PAGE)),
+        ("limit", str(asked.limit)),
         ("client_env", filters.client_env),
         *(("channel", each) for each in filters.channels if each != ANY_CHANNEL),
         ("variant_id", filters.variant_id),

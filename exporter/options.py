@@ -10,6 +10,10 @@ import typer
 Manifest = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="What to export; - reads standard input.")
 ]
+OptionalManifest = Annotated[
+    str | None,
+    typer.Argument(metavar="[MANIFEST]", help="What is to be exported; - reads standard input."),
+]
 ManifestFormat = Annotated[
     str | None,
     typer.Option(metavar="yaml|jsonl|csv", help="Format of MANIFEST, else by its file ending."),
@@ -28,6 +32,10 @@ Output = Annotated[
 ]
 BaseUrl = Annotated[
     str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
+]
+Surface = Annotated[
+    str | None,
+    typer.Option(metavar="platform-v3|agents-v1", help="Which of the vendor's two API families."),
 ]
 Region = Annotated[
     str | None,
@@ -51,6 +59,19 @@ Timezone = Annotated[
 StateDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Keep the ledger here instead of in the archive."),
+]
+Account = Annotated[
+    str | None, typer.Option(metavar="A", help="The account, as the API writes it.")
+]
+Project = Annotated[
+    str | None, typer.Option(metavar="P", help="The project, as the API writes it.")
+]
+Conversation = Annotated[
+    str | None, typer.Option(metavar="ID", help="Compare raw and redacted audio of this one.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
+ShowProgress = Annotated[
+    bool | None, typer.Option("--progress/--no-progress", help="Default: on a terminal.")
 ]
 LogFormat = Annotated[
     str | None, typer.Option(metavar="console|json", help="Logs on standard error.")

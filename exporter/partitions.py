@@ -14,6 +14,7 @@ import structlog
 
 from exporter.errors import DestinationError
 from exporter.ledger import Ledger, LedgerThread, Partition
+from exporter.model import split_mount
 from exporter.partition import (
     NewerPartitionError,
     PartitionReader,
@@ -22,6 +23,7 @@ from exporter.partition import (
     render,
 )
 from exporter.sinks.base import ChangedMeanwhileError, Known
+from exporter.sinks.mounted import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -60,7 +62,11 @@ class Partitions:
         Raises:
             DestinationError: a manifest was written by a newer version, or cannot be read.
         """
-        new = sorted(set(folders) - self._looked_at)
+        # What raw recordings show together with redacted ones is told by the latter's manifests,
+        # and understood once the raw ones are known: so their archives come first.
+        new = sorted(
+            set(folders) - self._looked_at, key=lambda each: (not split_mount(each)[0], each)
+        )
         if not new:
             return
         known = await self._thread.run(self._archive.partition_tags, new)
@@ -126,7 +132,7 @@ class Partitions:
             await self._thread.run(self._ledger.partition_lost_manifest, folder)
             _log.error(
                 "partition.unreadable",
-                path=manifest_path(folder),
+                path=shown(self._sink, manifest_path(folder)),
                 reason=str(error),
                 consequence="what it tells is not known; recordings that the ledger does not know"
                 " either are fetched again and compared with the files that are there",
@@ -141,7 +147,7 @@ class Partitions:
         except UnreadablePartitionError as error:
             with contextlib.suppress(FileNotFoundError):
                 aside = await self._sink.set_aside(manifest_path(folder))
-                _log.error("partition.set_aside", path=aside, reason=str(error))
+                _log.error("partition.set_aside", path=shown(self._sink, aside), reason=str(error))
             return False
         return True
 
@@ -157,14 +163,15 @@ class Partitions:
                 contradictions = await self._thread.run(learn)
             except NewerPartitionError as error:
                 raise DestinationError(
-                    f"{manifest_path(folder)} was written by a newer exporter ({error})",
+                    f"{shown(self._sink, manifest_path(folder))} was written by a newer exporter"
+                    f" ({error})",
                     hint="Upgrade exporter, or use another archive.",
                 ) from None
         for recording, archived in contradictions:
             _log.error(
                 "partition.contradicts_ledger",
                 recording=str(recording),
-                path=archived.path,
+                path=shown(self._sink, archived.path),
                 sha256_in_manifest=archived.sha256,
                 consequence="the ledger is believed",
             )

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.archive import layout_of, open_sink, read_ledger
+from exporter.archive import read_ledger
 from exporter.errors import DestinationError, ErrorKind
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import ErrorInfo, Outcome, Status
 from exporter.partitions import Partitions
 from exporter.plan import Choice, Decision, decide, recordings
+from exporter.raw_archive import find_archives
+from exporter.sinks.mounted import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +78,7 @@ async def plan_into(
     spool: Spool,
     *,
     settings: Settings,
+    layout: Layout,
     partitions: Partitions,
     archive: Ledger | None = None,
     stop: asyncio.Event | None = None,
@@ -88,13 +91,13 @@ async def plan_into(
         sink: tells which recorded files are still there.
         spool: the conversations.
         settings: what is exported where the manifest does not say, and what is looked at.
+        layout: tells where recordings may lie.
         partitions: tell what the ledger does not know.
         archive: the ledger that knows what is archived, if that is another one.
         stop: once set, nothing more is hashed, and what is left of the spool is not entered.
     """
     duplicates = 0
     choice = choice_of(settings)
-    layout = layout_of(settings)
     for window, conversations in spool.batches(_BATCH):
         if stop is not None and stop.is_set():
             break
@@ -126,8 +129,11 @@ async def plan_into(
 
 async def _learn(partitions: Partitions, wanted: Sequence[Recording], layout: Layout) -> None:
     """Let the manifests of the partitions that these recordings may lie in be known."""
-    await partitions.learn(layout.partition(one) for one in wanted if one.started_at)
-    for project in {layout.project(one) for one in wanted if not one.started_at}:
+    await partitions.learn(
+        folder for one in wanted if one.started_at for folder in layout.partitions(one)
+    )
+    undated = (project for one in wanted if not one.started_at for project in layout.projects(one))
+    for project in dict.fromkeys(undated):
         await partitions.learn_project(project)
 
 
@@ -161,7 +167,7 @@ async def _let_go_of_lost_copies(
                 kept_aside.append(aside)
         _log.warning(
             "copy.set_aside" if aside else "copy.vanished",
-            path=aside or copy.path,
+            path=shown(sink, aside or copy.path),
             sha256=copy.sha256,
             consequence="it is recorded no more: the recording lies in another partition",
         )
@@ -199,7 +205,7 @@ async def _states(
                 sizes[position] = None
             except DestinationError as error:
                 # What cannot be read is not archived; rot is what this look is for.
-                _log.error("recording.unreadable", path=one.path, reason=error.message)
+                _log.error("recording.unreadable", path=one.own_path, reason=error.message)
                 sound[position] = False
 
         async with asyncio.TaskGroup() as group:
@@ -221,19 +227,21 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
     Raises:
         DestinationError: the archive's ledger cannot be read.
     """
-    layout = layout_of(settings)
+    output = settings.output
+    opened = await find_archives(settings, "preview")
+    sink, layout = opened.sink, opened.layout
     async with LedgerThread() as thread:
         output = settings.output
         archive = await thread.run(read_ledger, output.url, output.state_dir, settings.object_store)
         ledger = await thread.run(Ledger, None)
         await thread.run(ledger.begin_run, "preview", datetime.now(UTC))
-        sink = open_sink(settings, "preview")
         totals = await plan_into(
             ledger,
             thread,
             sink,
             spool,
             settings=settings,
+            layout=layout,
             partitions=Partitions(sink, ledger, thread, archive=archive),
             archive=archive,
         )
@@ -273,6 +281,8 @@ def _decided(looked: Looked, decision: Decision) -> tuple[Looked, str, Outcome |
         return looked, decision, Outcome(Status.SKIPPED, looked.archived)
     if decision in {Decision.VANISHED, Decision.CHANGED} and looked.archived:
         _log.warning(
-            f"recording.{decision}", recording=str(looked.recording), path=looked.archived.path
+            f"recording.{decision}",
+            recording=str(looked.recording),
+            path=looked.archived.own_path,
         )
     return looked, decision, None

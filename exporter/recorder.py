@@ -27,7 +27,7 @@ class Recorder:
     Args:
         sink: made durable before the ledger is told.
         ended: called with each outcome once it is on disk.
-        committed: called after each batch.
+        committed: called after each batch, with the numbers of what was archived in it.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Recorder:
         ledger: Ledger,
         thread: LedgerThread,
         ended: Callable[[Outcome], None],
-        committed: Callable[[], Awaitable[None]],
+        committed: Callable[[Sequence[int]], Awaitable[None]],
     ) -> None:
         self._sink = sink
         self._ledger = ledger
@@ -80,12 +80,13 @@ class Recorder:
     async def _commit(self, batch: Sequence[tuple[int, Outcome]]) -> None:
         if not batch:
             return
-        await self._sink.make_durable(
-            outcome.archived.path
-            for _, outcome in batch
+        paths = {
+            seq: outcome.archived.path
+            for seq, outcome in batch
             if outcome.status is Status.EXPORTED and outcome.archived
-        )
+        }
+        await self._sink.make_durable(paths.values())
         await self._thread.run(self._ledger.record, batch, datetime.now(UTC))
         for _, outcome in batch:
             self._ended(outcome)
-        await self._committed()
+        await self._committed(list(paths))

@@ -61,19 +61,19 @@ class Reporter:
         self,
         *,
         credential_of: Callable[[str, str], str] | None = None,
-        enough_identical: int = ENOUGH_IDENTICAL,
+        enough_identical: Callable[[str, str], int] = lambda *_: ENOUGH_IDENTICAL,
     ) -> dict[tuple[str, str], Finding]:
         """Whether raw audio can be read, for each (account, project) of the run.
 
         Args:
             credential_of: name of a project's key; None: what was compared with any key counts.
-            enough_identical: as in the settings.
+            enough_identical: as the settings say of a project.
         """
         found = {}
         for project in await self._thread.run(self._ledger.projects):
             credential = credential_of(*project) if credential_of else None
             run, earlier = await self._thread.run(self._ledger.pair_counts, *project, credential)
-            found[project] = judge(run, earlier, enough_identical=enough_identical)
+            found[project] = judge(run, earlier, enough_identical=enough_identical(*project))
         return found
 
     async def summary(

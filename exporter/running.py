@@ -98,9 +98,13 @@ def run(
 
 def _allowed(conversations: Iterator[Conversation], settings: Settings) -> Iterator[Conversation]:
     """The manifest's conversations; raises at their end if there are some that may not be."""
-    if settings.export.never_raw:
-        return without_raw(conversations, choice_of(settings))
-    return conversations
+    if not (settings.export.never_raw or any(each.never_raw for each in settings.policies)):
+        return conversations
+    return without_raw(
+        conversations,
+        choice_of(settings),
+        lambda *project: settings.policy_of(*project).never_raw,
+    )
 
 
 async def _export(job: Job, watcher: Watcher, hide: Callable[[], None]) -> Report:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.ledger import rows
 from exporter.ledger.pairs import Pairs
 from exporter.ledger.rows import Looked, Partition
+from exporter.model import RAW_MOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -272,11 +273,13 @@ class Knowledge(Pairs):
     # Everything.
 
     def everything(self) -> Iterator[list[tuple[Recording, Archived]]]:
-        """Pages of all that is archived, in no particular order."""
+        """Pages of all that the main archive holds, in no particular order."""
         for table in ("recordings", "also_held"):
             found = self._db.execute(
                 f"SELECT {rows.HELD_COLUMNS} FROM {table} r"  # noqa: S608 (constants)
                 " JOIN conversations c ON c.id = r.conversation JOIN projects p ON p.id = c.project"
+                " WHERE substr(r.path, 1, ?) <> ?",
+                (len(RAW_MOUNT), RAW_MOUNT),
             )
             while page := found.fetchmany(_PAGE):
                 yield [rows.split_held(row) for row in page]
@@ -291,5 +294,10 @@ class Knowledge(Pairs):
         return row is not None
 
     def holds_anything(self) -> bool:
-        """Whether any recording is on record."""
-        return self._db.execute("SELECT 1 FROM recordings LIMIT 1").fetchone() is not None
+        """Whether any recording is on record in the main archive."""
+        found = self._db.execute(
+            "SELECT 1 FROM partitions t WHERE substr(folder, 1, ?) <> ? AND EXISTS"
+            " (SELECT 1 FROM recordings r WHERE r.partition = t.id) LIMIT 1",
+            (len(RAW_MOUNT), RAW_MOUNT),
+        )
+        return found.fetchone() is not None

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.finds import Windows
-from exporter.ledger.pairs import Pair
+from exporter.ledger.comparing import Comparing
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
-from exporter.model import Outcome, Recording, Redaction, Status
+from exporter.model import Outcome, Recording, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +28,7 @@ _PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Windows):
+class Ledger(Comparing):
     """The whole ledger."""
 
     # A run begins and is planned.
@@ -167,48 +166,13 @@ class Ledger(Windows):
         folder = archived.path.rsplit("/", 2)[0]
         date = folder.rsplit("/", 1)[-1].removeprefix("date=")
         number = self._partition(Partition(account_id, project_id, date, folder))
+        # Where it lay in another partition before, that one does not tell it any more.
+        self._db.execute(
+            "UPDATE partitions SET changes = changes + 1 WHERE id = ? OR id IN (SELECT partition"
+            " FROM recordings WHERE conversation = ? AND variant = ? AND version = ?)",
+            (number, conversation, variant, archived.version),
+        )
         self._insert(conversation, variant, archived.version, number, archived)
-        self._db.execute("UPDATE partitions SET changes = changes + 1 WHERE id = ?", (number,))
-
-    # What is archived is compared.
-
-    def pairs_to_compare(self, after: int, limit: int) -> tuple[int | None, list[Pair]]:
-        """Pairs of which the run archived or skipped a half, and that nobody has compared.
-
-        Args:
-            after: where the last page ended; 0 at first.
-            limit: recordings to take, halves of pairs.
-
-        Returns:
-            Where this page ended, None when there are no more, and its pairs.
-        """
-        found = self._db.execute(
-            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS} FROM ("  # noqa: S608 (constants)
-            " SELECT *, substr(variant, 1, instr(variant, '.') - 1) AS direction FROM outcomes"
-            " WHERE seq > ? AND status IN ('exported', 'skipped')) o"
-            " CROSS JOIN conversations c ON c.id = o.conversation"
-            " CROSS JOIN projects p ON p.id = c.project"
-            " WHERE EXISTS (SELECT 1 FROM recordings r"
-            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.raw')"
-            " AND EXISTS (SELECT 1 FROM recordings r"
-            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.redacted')"
-            " AND NOT EXISTS (SELECT 1 FROM proofs q"
-            "  WHERE q.conversation = o.conversation AND q.direction = o.direction)"
-            " ORDER BY o.seq LIMIT ?",
-            (after, limit),
-        ).fetchall()
-        if not found:
-            return None, []
-        held = self._archived({row[1] for row in found})
-        pairs: dict[tuple[int, str], Pair] = {}  # both halves may have been asked for
-        for _, number, *columns in found:
-            recording = replace(rows.to_recording(columns), redaction=Redaction.RAW)
-            counterpart = replace(recording, redaction=Redaction.REDACTED)
-            raw, redacted = (
-                held[number, rows.variant_name(each)] for each in (recording, counterpart)
-            )
-            pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
-        return found[-1][0], list(pairs.values())
 
     # Others look on.
 

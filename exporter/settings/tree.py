@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from exporter.layout import LayoutStyle
 from exporter.model import Direction, Redaction, Surface
 from exporter.pii_access import ENOUGH_IDENTICAL
+from exporter.policy import Policy
 from exporter.settings.values import (
     Address,
     Amount,
@@ -167,6 +168,33 @@ class CredentialSettings(Section):
         return self
 
 
+class PolicySettings(Section):
+    """What holds in some projects beside what `export` says of all. It can only be stricter."""
+
+    account_id: str | None = None
+    """Only in this account; in all when left out."""
+    project_id: str | None = None
+    """Only in this project; in all when left out."""
+    never_raw: Switch = False
+    """No raw recording is ever asked for: a manifest that names one is refused."""
+    require_raw: Switch = False
+    """The run fails when what was asked for as raw seems to be redacted."""
+    enough_identical: Count | None = None
+    """In place of `export.enough_identical`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_policy(never_raw=self.never_raw, require_raw=self.require_raw)
+        return self
+
+
+def _check_policy(*, never_raw: bool, require_raw: bool) -> None:
+    if never_raw and require_raw:
+        raise RuleError(
+            "found both never_raw and require_raw, expected at most one of them", key="require_raw"
+        )
+
+
 class OutputSettings(Section):
     """Where the archive is and how it is laid out."""
 
@@ -180,6 +208,13 @@ class OutputSettings(Section):
     """Permissions of folders, as octal digits in quotes."""
     file_mode: FileMode = 0o600
     """Permissions of files, as octal digits in quotes."""
+    raw_url: ArchiveUrl | None = None
+    """An archive of their own for raw recordings, named like `url`. An archive remembers where
+    its raw recordings go; its own `url` here brings them back into it."""
+    raw_dir_mode: DirMode | None = None
+    """`dir_mode` of that archive, where it is another one."""
+    raw_file_mode: FileMode | None = None
+    """`file_mode` of that archive, where it is another one."""
     state_dir: FileName | None = None
     """Where the ledger lies instead of in the archive, in a folder of its own for each archive;
     for archives on network file systems, which SQLite cannot use safely. Ledgers of archives in
@@ -273,11 +308,7 @@ class ExportSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.never_raw and self.require_raw:
-            raise RuleError(
-                "found both never_raw and require_raw, expected at most one of them",
-                key="require_raw",
-            )
+        _check_policy(never_raw=self.never_raw, require_raw=self.require_raw)
         return self
 
 
@@ -335,9 +366,23 @@ class Settings(BaseSettings):
     output: OutputSettings = OutputSettings()
     object_store: ObjectStoreSettings = ObjectStoreSettings()
     export: ExportSettings = ExportSettings()
+    policies: tuple[PolicySettings, ...] = ()
+    """The first that matches an account and project holds there, beside what `export` says."""
     limits: LimitSettings = LimitSettings()
     retry: RetrySettings = RetrySettings()
     log: LogSettings = LogSettings()
+
+    def policy_of(self, account_id: str, project_id: str) -> Policy:
+        """What holds in a project: an entry of `policies` adds to `export`, and loosens nothing."""
+        export = self.export
+        for each in self.policies:
+            if each.account_id in (None, account_id) and each.project_id in (None, project_id):
+                return Policy(
+                    export.never_raw or each.never_raw,
+                    export.require_raw or each.require_raw,
+                    each.enough_identical or export.enough_identical,
+                )
+        return Policy(export.never_raw, export.require_raw, export.enough_identical)
 
     @classmethod
     def settings_customise_sources(

@@ -69,6 +69,7 @@ class HeldError(Exception):
     Attributes:
         holder: who, as far as can be told.
         idle_seconds: since its last sign of life, None when not known.
+        url: of the archive, where that is not the one that was asked.
         may_be_dead: nobody knows yet; whoever asks again for `STALE_AFTER` seconds will.
     """
 
@@ -78,6 +79,7 @@ class HeldError(Exception):
         super().__init__("held by another run")
         self.holder = holder
         self.idle_seconds = idle_seconds
+        self.url: str | None = None
         self.may_be_dead = may_be_dead
 
 

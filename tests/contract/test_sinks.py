@@ -23,6 +23,7 @@ from exporter.sinks.base import (
 )
 from exporter.sinks.folder_hold import FolderHold
 from exporter.sinks.local import LocalSink
+from exporter.sinks.mounted import MountedSink
 from exporter.sinks.object_store import ObjectStoreSink
 from exporter.sinks.store_options import StoreOptions
 
@@ -64,7 +65,20 @@ def in_store(request: pytest.FixtureRequest, environment: dict[str, str], url: s
     return lambda run_id=RUN: ObjectStoreSink(address, StoreOptions(), run_id=run_id)
 
 
-@pytest.fixture(params=[in_folder, in_s3, in_azure])
+def with_a_mount(request: pytest.FixtureRequest) -> OpenSink:
+    folder: Path = request.getfixturevalue("tmp_path")
+
+    def open_one(run_id: str = RUN) -> Sink:
+        archive, raw = (
+            LocalSink(folder / name, run_id=run_id, dir_mode=0o700, file_mode=0o600)
+            for name in ("archive", "raw")
+        )
+        return MountedSink(archive, {"_raw": raw})
+
+    return open_one
+
+
+@pytest.fixture(params=[in_folder, with_a_mount, in_s3, in_azure])
 def open_sink(request: pytest.FixtureRequest) -> OpenSink:
     """Opens one and the same archive, for one run or another."""
     opened: OpenSink = request.param(request)

@@ -42,6 +42,7 @@ from exporter.verify import NullWatcher, Scope, verify
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
 NOW = datetime(2026, 5, 21, tzinfo=UTC)
 AUDIO = AudioFormat("pcm_u8", 8000, 1, 8, 0.5)
@@ -206,7 +207,7 @@ class Run:
             if outcome.archived:
                 self.done.add(outcome.archived.path)
 
-        async def committed() -> None:
+        async def committed(_: Sequence[int]) -> None:
             """Nothing to check here."""
 
         recorder = Recorder(self.sink, ledger, thread, ended, committed)

@@ -17,6 +17,7 @@ from exporter import yamldoc
 from exporter.errors import ConfigError
 from exporter.layout import LayoutStyle
 from exporter.model import Direction, Redaction, Surface
+from exporter.policy import Policy
 from exporter.settings import Flag, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -357,6 +358,22 @@ def test_mistakes_in_the_environment(environ: dict[str, str], message: str) -> N
         (
             "credentials: []",
             "job.yaml:1:1: credentials: found an empty list, expected at least one",
+        ),
+        (
+            "policies: {never_raw: true}",
+            "job.yaml:1:1: policies: found a mapping, expected a list of mapping",
+        ),
+        (
+            "policies: [{project_id: p, never_rav: true}]",
+            "job.yaml:1:28: policies[0]: found the unknown key 'never_rav' (did you mean",
+        ),
+        (
+            "policies: [{never_raw: true}, {never_raw: true, require_raw: true}]",
+            "job.yaml:1:49: policies[1].require_raw: found both never_raw and require_raw",
+        ),
+        (
+            "policies: [{enough_identical: 0}]",
+            "job.yaml:1:13: policies[0].enough_identical: found 0, expected a number greater",
         ),
         (
             "credentials: [{account_id: 5, api_key_env: A}]",
@@ -829,6 +846,9 @@ def test_the_settings_that_work() -> None:
         "object_store.bucket_key",
         "object_store.lock_mode",
         "object_store.lock_for",
+        "output.raw_url",
+        "output.raw_dir_mode",
+        "output.raw_file_mode",
         "output.state_dir",
         "export.directions",
         "export.redaction",
@@ -838,6 +858,7 @@ def test_the_settings_that_work() -> None:
         "export.pending_grace",
         "export.recheck",
         "export.refresh",
+        "policies",
         "limits.concurrency",
         "limits.requests_per_second",
         "limits.adaptive",
@@ -873,6 +894,44 @@ def test_the_defaults() -> None:
         "max_retry_after": 300,
         "max_outage": 120,
     }
+
+
+def test_the_first_policy_that_matches_holds() -> None:
+    """Account and project choose it, and what stands behind it does not count there."""
+    settings = load(
+        "export: {enough_identical: 30}\npolicies:\n"
+        "  - {account_id: a, project_id: open}\n"
+        "  - {account_id: a, never_raw: true}\n"
+        "  - {project_id: p, require_raw: true, enough_identical: 50}\n"
+    )
+    expected = {
+        ("a", "open"): Policy(never_raw=False, require_raw=False, enough_identical=30),
+        ("a", "p"): Policy(never_raw=True, require_raw=False, enough_identical=30),
+        ("b", "p"): Policy(never_raw=False, require_raw=True, enough_identical=50),
+        ("b", "q"): Policy(never_raw=False, require_raw=False, enough_identical=30),
+    }
+    assert {project: settings.policy_of(*project) for project in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["never_raw", "require_raw"])
+@given(everywhere=st.booleans(), here=st.booleans())
+def test_a_policy_loosens_nothing(name: str, *, everywhere: bool, here: bool) -> None:
+    """What `export` or a flag says of all projects holds in those with a policy, too."""
+    text = f"policies: [{{project_id: p, {name}: {str(here).lower()}}}]"
+    flags = [Flag(f"--{name}", ("export", name), value=True)] if everywhere else []
+    document = yamldoc.load(text, "job.yaml")
+    settings = load_settings(flags=flags, manifest_config=document, environ={})
+    assert getattr(settings.policy_of("a", "p"), name) == (everywhere or here)
+    assert getattr(settings.policy_of("a", "q"), name) == everywhere
+
+
+def test_policies_in_the_environment() -> None:
+    """They are JSON there, as the credentials are, and a mistake names the variable."""
+    text = '[{"project_id": "p", "never_raw": true}]'
+    settings = load_settings(environ={"EXPORTER_POLICIES": text})
+    assert settings.policy_of("a", "p").never_raw
+    with pytest.raises(ConfigError, match="environment variable EXPORTER_POLICIES: found 'p'"):
+        load_settings(environ={"EXPORTER_POLICIES": "p"})
 
 
 def test_settings_can_be_written_and_read_again() -> None:

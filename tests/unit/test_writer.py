@@ -22,7 +22,7 @@ from exporter.sinks.local import LocalSink
 from exporter.writer import GATHER_BYTES, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from pathlib import Path
 
 PATH = "acme/shop/2026-05-21/CA1/combined.redacted.wav"
@@ -285,7 +285,7 @@ async def test_an_outcome_is_handed_over_even_by_who_is_cancelled(tmp_path: Path
     """A worker that is cancelled while it waits for a slow disk has left its outcome there."""
     ended: list[Outcome] = []
 
-    async def committed() -> None:
+    async def committed(_: Sequence[int]) -> None:
         """Nothing."""
 
     async with LedgerThread() as thread:
