@@ -303,3 +303,25 @@ def test_an_overloaded_store_slows_a_run_down_and_no_more(
     assert done.exit_code == 4
     assert "asks to slow down" in done.stderr
     assert store.results()["run"]["status"] == "stopped"
+
+
+def test_raw_recordings_may_lie_in_a_bucket_of_their_own(
+    exporter: Command, store: Bucket, sandbox: Sandbox
+) -> None:
+    """Redacted ones in a folder, raw ones in the bucket: both are archives, both are skipped."""
+    exporter.environment |= {
+        "EXPORTER_OUTPUT__URL": str(exporter.archive),
+        "EXPORTER_OUTPUT__RAW_URL": store.url,
+    }
+    exporter.write("job.yaml", JOB.replace("[redacted]", "[redacted, raw]"))
+    done = exporter("run", "job.yaml", "--base-url", sandbox.base_url)
+    assert done.exit_code == 0, done.text
+    assert {path.rpartition(".wav")[0].rpartition(".")[2] for path in store.recordings()} == {"raw"}
+    assert len(store.recordings()) == len(list(exporter.archive.rglob("*.redacted.wav"))) == 6
+    assert not list(exporter.archive.rglob("*.raw.wav"))
+    before = len(sandbox.requests)
+    done = exporter("run", "job.yaml", "--base-url", sandbox.base_url, "--json")
+    assert json.loads(done.stdout)["skipped"] == 12
+    assert len(sandbox.requests) == before
+    assert verified(exporter, store, "--quick")[0] == 0
+    assert exporter("verify", exporter.archive).exit_code == 0
