@@ -18,6 +18,7 @@ import structlog
 from exporter import __version__
 from exporter.api import Api
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
+from exporter.dating import Dating
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
 from exporter.fetch import Fetcher
@@ -33,13 +34,14 @@ from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
 from exporter.sinks.local import LocalSink
+from exporter.spool import Spool
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 from exporter.survey import Survey
 from exporter.target import target_of, with_drift
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
@@ -77,7 +79,7 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
         _log.info("run.started", run=run.id, manifest=job.manifest_path)
         try:
-            await run.survey.discover(job.windows, job.spool)
+            await run.unless_hurried(run.look(stack))
             await run.plan()
             await run.fetch()
             await run.compare()
@@ -100,6 +102,7 @@ class _Run:
     def __init__(self, job: Job, stop: Stop, watcher: Watcher, sink: Sink) -> None:
         settings = job.settings
         self.job = job
+        self.spool = job.spool
         self.stop = stop
         self.watcher = watcher
         self.sink = sink
@@ -179,13 +182,45 @@ class _Run:
         )
         return run
 
+    async def unless_hurried(self, work: Coroutine[None, None, None]) -> None:
+        """Do it; what waits for the API is not waited for any more once the run is to hurry."""
+        task = asyncio.ensure_future(work)
+        hurry = asyncio.ensure_future(self.stop.hurry.wait())
+        try:
+            await asyncio.wait({task, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def look(self, stack: contextlib.AsyncExitStack) -> None:
+        """Find out what the manifest does not name: conversations, and when they began.
+
+        Raises:
+            DestinationError: the ledger cannot be read or written, or there is no room.
+        """
+        await self.survey.discover(self.job.windows, self.spool)
+        if not (self.job.settings.export.lookup_started_at and self.spool.undated):
+            return
+        dated = stack.enter_context(Spool())
+        dating = Dating(
+            self.api,
+            self.ledger,
+            self.thread,
+            concurrency=self.job.settings.limits.concurrency,
+            stop=self.stop.event,
+        )
+        await dating.date(self.spool, dated)
+        self.spool = dated
+
     async def plan(self) -> None:
         """Decide about every recording of the manifest, and enter the decisions."""
         totals = await plan_into(
             self.ledger,
             self.thread,
             self.sink,
-            self.job.spool,
+            self.spool,
             settings=self.job.settings,
             partitions=self.partitions,
             stop=self.stop.hurry,

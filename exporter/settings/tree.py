@@ -213,6 +213,8 @@ class ExportSettings(Section):
     audio is suspected; more where few calls hold personal data."""
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
+    lookup_started_at: Switch = False
+    """Ask the API when a conversation began, where the manifest does not say."""
     recheck: Switch = False
     """Hash what is archived again before it is skipped, instead of comparing sizes only."""
     refresh: Switch = False
