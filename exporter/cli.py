@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from exporter import __version__
-from exporter.errors import ExporterError
 from exporter.options import (
+    AllowMissing,
+    Archive,
+    AsJson,
+    BaseUrl,
+    Concurrency,
     Config,
+    Deadline,
     Directions,
+    JsonSummary,
     LogFormat,
     LogLevel,
     Manifest,
     ManifestFormat,
+    MaxFailures,
     NeverRaw,
     Output,
+    Progress,
+    Rate,
     RedactionList,
+    Region,
+    RequireRaw,
+    ResultsFile,
     StateDir,
+    Surface,
     Timezone,
+    Wait,
+    flags,
+    joined,
+    reported,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from exporter.settings import Flag
 
 app = typer.Typer(
     name="exporter",
@@ -39,8 +48,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -63,37 +70,17 @@ def run(
     manifest_format: ManifestFormat = None,
     config: Config = None,
     output: Output = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
-    ] = None,
-    surface: Annotated[
-        str | None,
-        typer.Option(
-            metavar="platform-v3|agents-v1", help="Which of the vendor's two API families."
-        ),
-    ] = None,
-    region: Annotated[
-        str | None,
-        typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
-    ] = None,
+    base_url: BaseUrl = None,
+    surface: Surface = None,
+    region: Region = None,
     directions: Directions = None,
     redaction: RedactionList = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option("--concurrency", "-j", metavar="N", help="Recordings fetched at a time."),
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(metavar="N", help="Requests a second, at most.")
-    ] = None,
-    results: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the results here too.")
-    ] = None,
+    concurrency: Concurrency = None,
+    rate: Rate = None,
+    results: ResultsFile = None,
     state_dir: StateDir = None,
     timezone: Timezone = None,
-    wait: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="Wait so long for another run to end, such as 30m."),
-    ] = None,
+    wait: Wait = None,
     recheck: Annotated[
         bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
     ] = False,
@@ -101,42 +88,27 @@ def run(
         bool,
         typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
     ] = False,
-    max_failures: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
-    ] = None,
-    deadline: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
-    ] = None,
-    require_raw: Annotated[
-        bool,
-        typer.Option("--require-raw", help="Fail if what was asked for as raw seems redacted."),
-    ] = False,
+    max_failures: MaxFailures = None,
+    deadline: Deadline = None,
+    require_raw: RequireRaw = False,
     never_raw: NeverRaw = False,
-    allow_missing: Annotated[
-        bool,
-        typer.Option("--allow-missing", help="Not found and gone do not make the run fail."),
-    ] = False,
+    allow_missing: AllowMissing = False,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
-    progress: Annotated[
-        bool | None,
-        typer.Option("--progress/--no-progress", help="Default: on a terminal."),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON summary on standard output.")
-    ] = False,
+    progress: Progress = None,
+    json: JsonSummary = False,
 ) -> None:
     """Export what MANIFEST names; what is archived already is skipped."""
     from exporter import running
 
-    flags = _flags(
+    given = flags(
         {
             ("--output", "output", "url"): output,
             ("--base-url", "api", "base_url"): base_url,
             ("--surface", "api", "surface"): surface,
             ("--region", "api", "region"): region,
-            ("--directions", "export", "directions"): _joined(directions),
-            ("--redaction", "export", "redaction"): _joined(redaction),
+            ("--directions", "export", "directions"): joined(directions),
+            ("--redaction", "export", "redaction"): joined(redaction),
             ("--concurrency", "limits", "concurrency"): concurrency,
             ("--rate", "limits", "requests_per_second"): rate,
             ("--state-dir", "output", "state_dir"): state_dir,
@@ -152,12 +124,12 @@ def run(
             ("--log-level", "log", "level"): log_level,
         }
     )
-    with _reported():
+    with reported():
         exit_code = running.run(
             manifest,
             manifest_format=manifest_format,
             config_file=config,
-            flags=flags,
+            flags=given,
             results_file=results,
             allow_missing=allow_missing,
             progress=progress,
@@ -178,34 +150,34 @@ def plan(
     never_raw: NeverRaw = False,
     state_dir: StateDir = None,
     timezone: Timezone = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Say what `run` would do; downloads nothing, writes nothing, needs no key."""
     from exporter import running
 
-    flags = _flags(
+    given = flags(
         {
             ("--output", "output", "url"): output,
-            ("--directions", "export", "directions"): _joined(directions),
-            ("--redaction", "export", "redaction"): _joined(redaction),
+            ("--directions", "export", "directions"): joined(directions),
+            ("--redaction", "export", "redaction"): joined(redaction),
             ("--never-raw", "export", "never_raw"): never_raw or None,
             ("--state-dir", "output", "state_dir"): state_dir,
             ("--timezone", "output", "timezone"): timezone,
         }
     )
-    with _reported():
+    with reported():
         running.plan(
             manifest,
             manifest_format=manifest_format,
             config_file=config,
-            flags=flags,
+            flags=given,
             as_json=json,
         )
 
 
 @app.command()
 def verify(
-    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A folder.")],
+    archive: Archive,
     *,
     sample: Annotated[
         str | None,
@@ -220,16 +192,13 @@ def verify(
         typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
     ] = None,
     state_dir: StateDir = None,
-    progress: Annotated[
-        bool | None,
-        typer.Option("--progress/--no-progress", help="Default: on a terminal."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
+    progress: Progress = None,
+    json: AsJson = False,
 ) -> None:
     """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
     from exporter import checking
 
-    with _reported():
+    with reported():
         exit_code = checking.run(
             archive,
             sample=sample,
@@ -243,6 +212,91 @@ def verify(
 
 
 @app.command()
+def status(
+    archive: Archive,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every recording that is missing.")
+    ] = False,
+    failed_manifest: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write what failed as a manifest: .yaml, .jsonl, or -."),
+    ] = None,
+    state_dir: StateDir = None,
+    json: AsJson = False,
+) -> None:
+    """Say what ARCHIVE lacks (pending, failed, not found, gone), since when, and how runs ended."""
+    from exporter import inquiry
+
+    with reported():
+        inquiry.run(
+            archive,
+            state_dir=state_dir,
+            everything=everything,
+            failed_manifest=failed_manifest,
+            as_json=json,
+        )
+
+
+@app.command()
+def retry(
+    archive: Archive,
+    *,
+    config: Config = None,
+    base_url: BaseUrl = None,
+    surface: Surface = None,
+    region: Region = None,
+    concurrency: Concurrency = None,
+    rate: Rate = None,
+    results: ResultsFile = None,
+    state_dir: StateDir = None,
+    timezone: Timezone = None,
+    wait: Wait = None,
+    max_failures: MaxFailures = None,
+    deadline: Deadline = None,
+    require_raw: RequireRaw = False,
+    never_raw: NeverRaw = False,
+    allow_missing: AllowMissing = False,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+    progress: Progress = None,
+    json: JsonSummary = False,
+) -> None:
+    """Ask again for what is pending or failed in ARCHIVE, and for nothing else."""
+    from exporter import running
+
+    given = flags(
+        {
+            ("ARCHIVE", "output", "url"): archive,
+            ("--base-url", "api", "base_url"): base_url,
+            ("--surface", "api", "surface"): surface,
+            ("--region", "api", "region"): region,
+            ("--concurrency", "limits", "concurrency"): concurrency,
+            ("--rate", "limits", "requests_per_second"): rate,
+            ("--state-dir", "output", "state_dir"): state_dir,
+            ("--timezone", "output", "timezone"): timezone,
+            ("--wait", "limits", "wait"): wait,
+            ("--max-failures", "limits", "max_failures"): max_failures,
+            ("--deadline", "limits", "deadline"): deadline,
+            ("--require-raw", "export", "require_raw"): require_raw or None,
+            ("--never-raw", "export", "never_raw"): never_raw or None,
+            ("--log-format", "log", "format"): log_format,
+            ("--log-level", "log", "level"): log_level,
+        }
+    )
+    with reported():
+        exit_code = running.retry(
+            config_file=config,
+            flags=given,
+            results_file=results,
+            allow_missing=allow_missing,
+            progress=progress,
+            json_summary=json,
+        )
+    raise typer.Exit(exit_code)
+
+
+@app.command()
 def schema(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="config, manifest, partition or results.")
@@ -251,7 +305,7 @@ def schema(
     """Print a JSON Schema."""
     from exporter import schemas
 
-    with _reported():
+    with reported():
         typer.echo(schemas.schema(name))
 
 
@@ -311,7 +365,7 @@ def sandbox(
     """Serve a local imitation of the API, with faults on request, until interrupted."""
     from exporter import rehearsal
 
-    with _reported():
+    with reported():
         rehearsal.sandbox(
             host=host,
             port=port,
@@ -343,40 +397,6 @@ def demo(
     """Start the sandbox, export a dozen conversations from it, verify them, say where to look."""
     from exporter import demo as demonstration
 
-    with _reported():
+    with reported():
         exit_code = demonstration.demo(folder)
     raise typer.Exit(exit_code)
-
-
-def _joined(lists: list[str] | None) -> str | None:
-    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
-    return ",".join(lists) if lists else None
-
-
-def _flags(given: dict[tuple[str, str, str], object]) -> list[Flag]:
-    from exporter.settings import Flag
-
-    return [
-        Flag(name, (section, key), value)
-        for (name, section, key), value in given.items()
-        if value is not None
-    ]
-
-
-@contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """Errors become a message for people and an exit code."""
-    try:
-        yield
-    except ExporterError as error:
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt as interrupt:
-        typer.echo(str(interrupt) or "interrupted: nothing was under way", err=True)
-        raise typer.Exit(getattr(interrupt, "exit_code", _INTERRUPTED)) from None
-    except BrokenPipeError:
-        # Nobody reads standard output any more; python would complain again while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None

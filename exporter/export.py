@@ -29,7 +29,7 @@ from exporter.ledger import Ledger, LedgerThread
 from exporter.model import Outcome, Status
 from exporter.pairing import Pairing
 from exporter.partitions import Partitions
-from exporter.planning import plan_into
+from exporter.planning import carry_over, plan_into
 from exporter.pool import first_error, run_pool
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
@@ -121,6 +121,7 @@ class _Run:
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
+        self.projects: list[tuple[str, str]]
         self.fetcher: Fetcher
         self.partitions: Partitions
 
@@ -175,7 +176,10 @@ class _Run:
         await check_free(sink, settings)
         await recover(sink, run.ledger, run.thread, taken_over_from=hold.taken_over_from)
         info = encode_run(run.info())
-        await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
+        origin = settings.api.origin
+        await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info, origin=origin)
+        pending = await run.thread.run(run.ledger.pending_projects, origin)
+        run.projects = [*job.spool.projects, *filter(job.credentials.covers, pending)]
         run.partitions = Partitions(sink, run.ledger, run.thread)
         await stack.enter_async_context(client)
         run.fetcher = Fetcher(
@@ -186,7 +190,7 @@ class _Run:
             retry=RetryPolicy(**settings.retry.model_dump(), sleep=stop.sleep),
             pending_grace=settings.export.pending_grace,
             refusals=Refusals(
-                {project: job.credentials.of(*project).name for project in job.spool.projects}
+                {project: job.credentials.of(*project).name for project in run.projects}
             ),
             host=Host(
                 max_outage=settings.retry.max_outage,
@@ -209,6 +213,7 @@ class _Run:
             self.job.spool,
             settings=self.job.settings,
             partitions=self.partitions,
+            carried=carry_over(self.ledger, self.job.settings, self.projects),
             stop=self.stop.hurry,
         )
         _log.info(
@@ -218,6 +223,7 @@ class _Run:
             new=totals.planned,
             archived=totals.by_status[Status.SKIPPED],
             duplicates=totals.duplicates,
+            carried_over=totals.carried_over,
         )
         self.watcher.planned(totals)
 

@@ -197,6 +197,8 @@ class Fetcher:
         return Outcome(status, error=info, attempts=attempts)
 
     def _may_still_come(self, recording: Recording) -> bool:
+        if recording.in_progress:
+            return True
         if recording.started_at is None:
             return False
         # A mistyped year must not be waited for until then.

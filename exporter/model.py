@@ -6,7 +6,7 @@ A *recording* is one variant of one conversation: the unit of work and of the re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,11 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One variant of one conversation."""
+    """One variant of one conversation.
+
+    Attributes:
+        in_progress: the call had not ended when it was listed; no part of what a recording is.
+    """
 
     account_id: str
     project_id: str
@@ -94,6 +98,7 @@ class Recording:
     direction: Direction
     redaction: Redaction
     started_at: datetime | None = None
+    in_progress: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """For people: `account/project/conversation direction.redaction`."""
@@ -224,6 +229,7 @@ class Outcome:
         error: why not; for all others.
         attempts: requests made for it in this run.
         drift: what was archived before, where the content is another one now.
+        carried_over: an earlier run had left it pending, and no entry of the manifest names it.
     """
 
     status: Status
@@ -231,3 +237,4 @@ class Outcome:
     error: ErrorInfo | None = None
     attempts: int = 0
     drift: Drift | None = None
+    carried_over: bool = False

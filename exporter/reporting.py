@@ -85,6 +85,7 @@ class Reporter:
             requested=sum(counts.values()),
             **counts,
             duplicates=totals.duplicates,
+            carried_over=totals.carried_over,
             bytes=totals.size,
             audio_seconds=round(totals.audio_seconds, 3),
             elapsed_seconds=round(elapsed_seconds, 3),

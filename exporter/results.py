@@ -89,6 +89,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failed: Count
     cancelled: Count
     duplicates: Count
+    carried_over: Count
     bytes: Count
     audio_seconds: float
     elapsed_seconds: float
@@ -135,7 +136,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     `redaction_evidence` and `muted_spans` are null where no comparison was made. `fetched_at` and
     `correlation_id` are null for a skipped recording of which only its partition's manifest told.
-    `drift` is there only where the content differs from what was archived before.
+    `drift` is there only where the content differs from what was archived before, `carried_over`
+    only where an earlier run had left the recording pending and no entry of the manifest names it.
     """
 
     account_id: str
@@ -156,6 +158,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None
     error: ErrorDetail | None
     drift: DriftInfo | msgspec.UnsetType = msgspec.UNSET
+    carried_over: Literal[True] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,8 +208,9 @@ def to_result(recording: Recording, outcome: Outcome) -> Result:
         attempts=outcome.attempts,
         fetched_at=timestamp(archived.fetched_at) if archived and archived.fetched_at else None,
         correlation_id=archived.correlation_id if archived else _correlation_of(outcome.error),
-        error=_error_detail(outcome.error) if outcome.error else None,
+        error=error_detail(outcome.error) if outcome.error else None,
         drift=_drift_info(outcome),
+        carried_over=True if outcome.carried_over else msgspec.UNSET,
     )
 
 
@@ -224,7 +228,8 @@ def _correlation_of(error: ErrorInfo | None) -> str | None:
     return error.correlation_id if error else None
 
 
-def _error_detail(error: ErrorInfo) -> ErrorDetail:
+def error_detail(error: ErrorInfo) -> ErrorDetail:
+    """As the documents tell it."""
     return ErrorDetail(
         kind=error.kind,
         http_status=error.http_status,

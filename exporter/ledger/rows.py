@@ -109,6 +109,7 @@ class Totals:
         requests: sent for recordings.
         retries: of those, all but the first of each recording.
         errors: outcomes by the API's error code, or by kind where it gave none.
+        carried_over: of all that was asked for, what earlier runs had left pending.
         planned: still without an outcome.
     """
 
@@ -120,6 +121,7 @@ class Totals:
     requests: int
     retries: int
     errors: dict[str, int]
+    carried_over: int
     planned: int
 
 
@@ -160,8 +162,8 @@ def timestamp(moment: datetime) -> str:
 
 
 def to_recording(row: Sequence[Any]) -> Recording:
-    """From `RECORDING_COLUMNS`."""
-    account_id, project_id, conversation_id, variant, started_at = row
+    """From `RECORDING_COLUMNS`, and whether the call was in progress, where that is known."""
+    account_id, project_id, conversation_id, variant, started_at, *in_progress = row
     direction, redaction = _VARIANTS[variant]
     return Recording(
         account_id,
@@ -170,6 +172,7 @@ def to_recording(row: Sequence[Any]) -> Recording:
         direction,
         redaction,
         datetime.fromisoformat(started_at) if started_at else None,
+        bool(in_progress and in_progress[0]),
     )
 
 

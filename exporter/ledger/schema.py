@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-VERSION: Final = 4
+VERSION: Final = 5
 APPLICATION_ID: Final = 0x504F4C59  # lets `file` and others tell our database from others
 
 _PROJECTS: Final = """
@@ -81,6 +81,9 @@ CREATE TABLE runs (                    -- every run, for ever
     rendered INTEGER NOT NULL DEFAULT 0 -- 1: its results lie in the archive
 ) STRICT;
 """
+_ORIGIN: Final = """
+ALTER TABLE runs ADD COLUMN origin TEXT; -- the API's address, which its requests went to
+"""
 _OUTCOMES: Final = """
 CREATE TABLE outcomes (                -- the latest run; emptied when the next one begins
     seq INTEGER PRIMARY KEY,           -- grows in the order of the manifest
@@ -99,6 +102,29 @@ CREATE TABLE outcomes (                -- the latest run; emptied when the next 
     drift_path TEXT,                   -- where that lies now; NULL: nowhere
     UNIQUE (conversation, variant)
 ) STRICT;
+"""
+_CARRIED: Final = """
+ALTER TABLE outcomes ADD COLUMN in_progress INTEGER NOT NULL DEFAULT 0; -- the call, when listed
+ALTER TABLE outcomes ADD COLUMN carried_over INTEGER NOT NULL DEFAULT 0; -- 1: from an earlier run
+"""
+_MISSING: Final = """
+CREATE TABLE missing (                 -- asked for and not archived, until it is
+    conversation INTEGER NOT NULL REFERENCES conversations,
+    variant TEXT NOT NULL,
+    status TEXT NOT NULL,              -- pending, failed, not_found, gone
+    in_progress INTEGER NOT NULL,      -- 1: the call had not ended when it was last listed
+    since TEXT NOT NULL,               -- first asked for in vain
+    asked_at TEXT NOT NULL,            -- last asked for
+    runs INTEGER NOT NULL,             -- how many asked
+    run INTEGER NOT NULL REFERENCES runs, -- the last of them
+    error_kind TEXT,
+    error_message TEXT,
+    http_status INTEGER,
+    error_code TEXT,
+    correlation_id TEXT,
+    PRIMARY KEY (conversation, variant)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pending ON missing (conversation, variant) WHERE status = 'pending';
 """
 _PAIRS: Final = """
 CREATE TABLE pairs (                   -- raw and redacted of one direction, as compared
@@ -144,7 +170,10 @@ CREATE TABLE also_held (               -- the same version once more, as another
 CREATE INDEX also_held_by_partition ON also_held (partition);
 CREATE INDEX also_held_by_conversation ON also_held (conversation);
 """
-TABLES: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS + _ALSO_HELD
+_VERSION_4: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS + _ALSO_HELD
+# Columns that came later are added to new ledgers as to older ones: steps of old versions make
+# their tables of the same texts.
+TABLES: Final = _VERSION_4 + _ORIGIN + _CARRIED + _MISSING
 
 
 def execute_all(db: sqlite3.Connection, script: str) -> None:
@@ -200,9 +229,15 @@ def _to_version_4(db: sqlite3.Connection) -> None:
     db.execute("UPDATE partitions SET tag = NULL")
 
 
+def _to_version_5(db: sqlite3.Connection) -> None:
+    """What is missing is kept. What the latest run lacked is known until its outcomes go."""
+    execute_all(db, _ORIGIN + _CARRIED + _MISSING)
+
+
 MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {
     2: _to_version_2,
     3: _to_version_3,
     4: _to_version_4,
+    5: _to_version_5,
 }
 """The step that leads to each version from the one before."""

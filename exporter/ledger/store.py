@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.knowledge import Knowledge
+from exporter.ledger.missing import MissingRecordings
 from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.model import Outcome, Recording, Redaction, Status
@@ -28,25 +28,29 @@ _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.spli
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Knowledge):
+class Ledger(MissingRecordings):
     """The whole ledger."""
 
     # A run begins and is planned.
 
-    def begin_run(self, run_id: str, started_at: datetime, info: str | None = None) -> None:
+    def begin_run(
+        self, run_id: str, started_at: datetime, info: str | None = None, *, origin: str = ""
+    ) -> None:
         """Open a run; the rows of the last one, whose results are in the archive, make room.
 
         Args:
             run_id: its id.
             started_at: now.
             info: what its results say of the run itself (JSON), should it be killed.
+            origin: the API's address.
         """
         now = rows.timestamp(started_at)
         with self._transaction():
             self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
             cursor = self._db.execute(
-                "INSERT INTO runs (run_id, started_at, seen_at, info) VALUES (?, ?, ?, ?)",
-                (run_id, now, now, info),
+                "INSERT INTO runs (run_id, started_at, seen_at, info, origin)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (run_id, now, now, info, origin),
             )
             self._run = cursor.lastrowid or 0
 
@@ -63,8 +67,17 @@ class Ledger(Knowledge):
                 hint="Run again when the other one has ended: what is archived is skipped.",
             )
 
-    def plan(self, decisions: Iterable[tuple[Looked, str, Outcome | None]]) -> int:
+    def plan(
+        self,
+        decisions: Iterable[tuple[Looked, str, Outcome | None]],
+        *,
+        carried_over: bool = False,
+    ) -> int:
         """Enter recordings with their decision, and the outcome of those that need no fetching.
+
+        Args:
+            decisions: what was decided about each.
+            carried_over: they were left pending by earlier runs.
 
         Returns:
             How many were named before in this run, and were dropped.
@@ -74,6 +87,8 @@ class Ledger(Knowledge):
                 looked.conversation,
                 rows.variant_name(looked.recording),
                 decision,
+                looked.recording.in_progress,
+                carried_over,
                 *rows.from_outcome(outcome),
             )
             for looked, decision, outcome in decisions
@@ -83,18 +98,22 @@ class Ledger(Knowledge):
             before = self._db.total_changes
             self._db.executemany(
                 "INSERT OR IGNORE INTO outcomes (conversation, variant, decision,"  # noqa: S608 (constants)
-                f" {rows.OUTCOME_COLUMNS}) VALUES (?, ?, ?, {_OUTCOME_MARKS})",
+                f" in_progress, carried_over, {rows.OUTCOME_COLUMNS})"
+                f" VALUES (?, ?, ?, ?, ?, {_OUTCOME_MARKS})",
                 entries,
             )
             return len(entries) - (self._db.total_changes - before)
 
-    def planning_ended(self, duplicates: int) -> None:
+    def planning_ended(self, duplicates: int, now: datetime) -> None:
         """Note how many recordings were named twice, and count the conversations."""
-        self._db.execute(
-            "UPDATE runs SET duplicates = ?, conversations ="
-            " (SELECT count(DISTINCT conversation) FROM outcomes) WHERE id = ?",
-            (duplicates, self._run),
-        )
+        with self._transaction():
+            self._check_latest()
+            self._db.execute(
+                "UPDATE runs SET duplicates = ?, conversations ="
+                " (SELECT count(DISTINCT conversation) FROM outcomes) WHERE id = ?",
+                (duplicates, self._run),
+            )
+            self._note_plan(self._run, rows.timestamp(now))
 
     def projects(self) -> list[tuple[str, str]]:
         """(account, project) of everything that the run was asked for."""
@@ -118,7 +137,8 @@ class Ledger(Knowledge):
     def planned(self, after: int, limit: int) -> list[Planned]:
         """The next recordings without an outcome, in the manifest's order."""
         found = self._db.execute(
-            f"SELECT o.seq, o.decision, {rows.RECORDING_COLUMNS}, {rows.ARCHIVED_COLUMNS}"  # noqa: S608 (constants)
+            f"SELECT o.seq, o.decision, {rows.RECORDING_COLUMNS}, o.in_progress,"  # noqa: S608 (constants)
+            f" {rows.ARCHIVED_COLUMNS}"
             " FROM outcomes o JOIN conversations c ON c.id = o.conversation"
             " JOIN projects p ON p.id = c.project"
             " LEFT JOIN recordings r ON r.conversation = o.conversation AND r.variant = o.variant"
@@ -130,9 +150,9 @@ class Ledger(Knowledge):
         return [
             Planned(
                 row[0],
-                rows.to_recording(row[2:7]),
+                rows.to_recording(row[2:8]),
                 row[1],
-                rows.to_archived(row[7:]) if row[7] else None,
+                rows.to_archived(row[8:]) if row[8] else None,
             )
             for row in found
         ]
@@ -148,9 +168,10 @@ class Ledger(Knowledge):
             for seq, outcome in outcomes:
                 if outcome.status is Status.EXPORTED and outcome.archived:
                     self._record_archived(seq, outcome)
-            self._db.execute(
-                "UPDATE runs SET seen_at = ? WHERE id = ?", (rows.timestamp(now), self._run)
-            )
+            seen_at = rows.timestamp(now)
+            ended = [(seq, outcome.status) for seq, outcome in outcomes]
+            self._note_outcomes(ended, self._run, seen_at)
+            self._db.execute("UPDATE runs SET seen_at = ? WHERE id = ?", (seen_at, self._run))
 
     def _record_archived(self, seq: int, outcome: Outcome) -> None:
         archived = outcome.archived
@@ -299,6 +320,9 @@ class Ledger(Knowledge):
             "SELECT coalesce(error_code, error_kind) AS name, count(*) FROM outcomes"
             " WHERE name IS NOT NULL GROUP BY name ORDER BY name"
         )
+        (carried_over,) = self._db.execute(
+            "SELECT count(*) FROM outcomes WHERE carried_over"
+        ).fetchone()
         return Totals(
             conversations,
             duplicates,
@@ -308,6 +332,7 @@ class Ledger(Knowledge):
             requests,
             retries,
             dict(errors),
+            carried_over,
             planned,
         )
 
@@ -315,14 +340,14 @@ class Ledger(Knowledge):
         """A page of the run's recordings with their outcomes, in the manifest's order."""
         names = ", ".join(f"o.{name}" for name in rows.OUTCOME_COLUMNS.split(", "))
         found = self._db.execute(
-            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS}, {names},"  # noqa: S608 (constants)
+            f"SELECT o.seq, o.conversation, o.carried_over, {rows.RECORDING_COLUMNS}, {names},"  # noqa: S608 (constants)
             f" {rows.ARCHIVED_COLUMNS}"
             f" FROM outcomes o {rows.JOINS} WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
             (after, limit),
         ).fetchall()
-        last = 7 + rows.OUTCOME_WIDTH
+        last = 8 + rows.OUTCOME_WIDTH
         page = [
-            (row[0], rows.to_recording(row[2:7]), rows.to_outcome(row[7:last], row[last:]))
+            (row[0], rows.to_recording(row[3:8]), _told(row[2], row[8:last], row[last:]))
             for row in found
         ]
         held = [
@@ -339,3 +364,8 @@ class Ledger(Knowledge):
             )
             for seq, recording, outcome in page
         ]
+
+
+def _told(carried_over: int, columns: Sequence[Any], archived: Sequence[Any]) -> Outcome:
+    outcome = rows.to_outcome(columns, archived)
+    return replace(outcome, carried_over=True) if carried_over else outcome

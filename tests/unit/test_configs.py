@@ -203,7 +203,7 @@ def test_cron_reads_its_line() -> None:
     (job,) = CronTab(tabfile=str(DEPLOY / "exporter.cron"), user=False)
     assert job.is_valid()
     assert job.user == "exporter"
-    assert "%" not in job.command  # cron would take it for a line end
+    assert "%" not in (job.command or "%")  # cron would take it for a line end
 
 
 def test_schedules_are_cron_times() -> None:
