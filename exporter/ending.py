@@ -84,6 +84,7 @@ class Ending:
             requests=traffic.requests,
             retries=traffic.retries,
             rate_limited=traffic.rate_limited,
+            expiry=await self._expiry(),
         )
         try:
             finished_at = datetime.fromisoformat(run.finished_at)
@@ -115,6 +116,18 @@ class Ending:
         )
         pii_access = {project: each for project, each in findings.items() if project in asked}
         return Report(run, summary, written, self.stop.reason, pii_access, policy)
+
+    async def _expiry(self) -> tuple[int, int] | None:
+        """How many recordings that are not archived expire soon, and how many have."""
+        export = self.job.settings.export
+        if export.retention is None:
+            return None
+        gone = datetime.now(UTC) - export.retention
+        found = await self.thread.run(self.ledger.expiry, gone, gone + export.expiry_warning)
+        expiring, expired = found
+        if expiring or expired:
+            _log.warning("retention.expiring", expiring=expiring, expired=expired)
+        return found
 
     def _check_policy(
         self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]

@@ -26,7 +26,7 @@ from exporter.fetch import Fetcher
 from exporter.hold import held, this_process
 from exporter.job import NullWatcher, StoppedWaitingError, new_run_id
 from exporter.ledger import Ledger, LedgerThread
-from exporter.model import Outcome, Status
+from exporter.model import Order, Outcome, Status
 from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.planning import carry_over, plan_into
@@ -214,6 +214,7 @@ class _Run:
             settings=self.job.settings,
             partitions=self.partitions,
             carried=carry_over(self.ledger, self.job.settings, self.projects),
+            order=self.job.settings.export.order or Order.MANIFEST,
             stop=self.stop.hurry,
         )
         _log.info(
@@ -319,7 +320,7 @@ class _Run:
         while page := await self.thread.run(self.ledger.planned, last, _FEED_PAGE):
             for planned in page:
                 yield planned
-            last = page[-1].seq
+            last = page[-1].turn
 
     async def _fetch_one(self, planned: Planned) -> Outcome:
         target = await target_of(planned, self.layout, self.sink, self.ledger, self.thread)

@@ -50,6 +50,13 @@ class Status(StrEnum):
     CANCELLED = "cancelled"  # the run stopped first
 
 
+class Order(StrEnum):
+    """Which recordings are fetched first."""
+
+    MANIFEST = "manifest"  # as they are named
+    OLDEST_FIRST = "oldest-first"  # those whose call began first; without a start last
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Variant:
     """Direction x redaction."""

@@ -18,7 +18,7 @@ import structlog
 from exporter.archive import layout_of, open_sink, read_ledger
 from exporter.errors import DestinationError, ErrorKind
 from exporter.ledger import Ledger, LedgerThread
-from exporter.model import ErrorInfo, Outcome, Redaction, Status
+from exporter.model import ErrorInfo, Order, Outcome, Redaction, Status
 from exporter.partitions import Partitions
 from exporter.plan import Choice, Decision, decide, recordings
 
@@ -136,6 +136,7 @@ async def plan_into(
     settings: Settings,
     partitions: Partitions,
     carried: CarryOver | None = None,
+    order: Order = Order.MANIFEST,
     archive: Ledger | None = None,
     stop: asyncio.Event | None = None,
 ) -> Totals:
@@ -149,6 +150,7 @@ async def plan_into(
         settings: what is exported where the manifest does not say, and what is looked at.
         partitions: tell what the ledger does not know.
         carried: what is asked for again; None: nothing.
+        order: of fetching.
         archive: the ledger that knows what is archived, if that is another one.
         stop: once set, nothing more is hashed, and what is left of the spool is not entered.
     """
@@ -165,7 +167,7 @@ async def plan_into(
         async for wanted in carried.pages(thread):
             if await planning.enter(wanted, carried_over=True) is None:
                 break
-    await thread.run(ledger.planning_ended, duplicates, datetime.now(UTC))
+    await thread.run(ledger.planning_ended, duplicates, datetime.now(UTC), order=order)
     return await thread.run(ledger.totals)
 
 

@@ -76,8 +76,19 @@ class Reporter:
         findings: Mapping[tuple[str, str], Finding],
         requests: int | None = None,
         retries: int | None = None,
+        expiry: tuple[int, int] | None = None,
     ) -> Summary:
-        """The run in numbers; requests and retries by its outcomes where nobody counted them."""
+        """The run in numbers; requests and retries by its outcomes where nobody counted them.
+
+        Args:
+            elapsed_seconds: how long it took.
+            rate_limited: how often an answer of 429 made it wait.
+            findings: about each (account, project).
+            requests: sent for recordings.
+            retries: of these, all but the first of each.
+            expiry: how many recordings expire soon, and how many have; None: not known.
+        """
+        expiring, expired = expiry or (None, None)
         totals = await self._thread.run(self._ledger.totals)
         counts = {str(status): count for status, count in totals.by_status.items()}
         return Summary(
@@ -92,6 +103,8 @@ class Reporter:
             requests=totals.requests if requests is None else requests,
             retries=totals.retries if retries is None else retries,
             rate_limited=rate_limited,
+            expiring=expiring,
+            expired=expired,
             errors=totals.errors,
             pii_access=[
                 PiiAccess(account_id=account, project_id=project, state=finding.state)

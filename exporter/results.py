@@ -77,7 +77,10 @@ class PiiAccess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in numbers; `requested` is the sum of exported … cancelled, always."""
+    """A run in numbers; `requested` is the sum of exported … cancelled, always.
+
+    `expiring` and `expired` are null where the config names no retention, or the run was killed.
+    """
 
     conversations: Count
     requested: Count
@@ -96,6 +99,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     requests: Count
     retries: Count
     rate_limited: Count
+    expiring: Count | None
+    expired: Count | None
     errors: dict[str, Count]
     pii_access: list[PiiAccess]
 

@@ -207,6 +207,26 @@ class MissingRecordings(Knowledge):
         ]
         return sorted(groups, key=lambda group: KEPT.index(group.status))
 
+    def expiry(self, gone: datetime, soon: datetime) -> tuple[int, int]:
+        """What the vendor deletes, of what the run was asked for and has not archived.
+
+        Args:
+            gone: calls that began before this are deleted.
+            soon: calls that began before this are deleted next.
+
+        Returns:
+            How many are deleted next, and how many are deleted.
+        """
+        expiring, expired = self._db.execute(
+            "SELECT coalesce(sum(c.started_at > :gone AND c.started_at <= :soon"
+            "  AND coalesce(o.status, 'cancelled') IN ('pending', 'failed', 'cancelled')), 0),"
+            " coalesce(sum(coalesce(c.started_at <= :gone, 0) OR o.status = 'gone'), 0)"
+            " FROM outcomes o JOIN conversations c ON c.id = o.conversation"
+            " WHERE coalesce(o.status, 'cancelled') NOT IN ('exported', 'skipped')",
+            {"gone": rows.timestamp(gone), "soon": rows.timestamp(soon)},
+        ).fetchone()
+        return expiring, expired
+
     def latest_runs(self, limit: int) -> list[PastRun]:
         """The latest runs, the latest first."""
         found = self._db.execute(

@@ -47,11 +47,13 @@ class Planned:
     """A recording that a run has yet to fetch.
 
     Attributes:
+        turn: its place in the order of fetching.
         seq: the ledger's number for it, in the manifest's order.
         decision: as `plan` decided (`new`, `vanished`, `changed`, `refresh`).
         archived: what is on record; None for `new`.
     """
 
+    turn: int
     seq: int
     recording: Recording
     decision: str

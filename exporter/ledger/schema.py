@@ -126,6 +126,12 @@ CREATE TABLE missing (                 -- asked for and not archived, until it i
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pending ON missing (conversation, variant) WHERE status = 'pending';
 """
+_TURNS: Final = """
+CREATE TABLE turns (                   -- of the latest run, where it fetches in another order
+    turn INTEGER PRIMARY KEY,          -- grows in the order of fetching
+    seq INTEGER NOT NULL               -- of outcomes
+) STRICT;
+"""
 _PAIRS: Final = """
 CREATE TABLE pairs (                   -- raw and redacted of one direction, as compared
     conversation INTEGER NOT NULL REFERENCES conversations,
@@ -173,7 +179,7 @@ CREATE INDEX also_held_by_conversation ON also_held (conversation);
 _VERSION_4: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS + _ALSO_HELD
 # Columns that came later are added to new ledgers as to older ones: steps of old versions make
 # their tables of the same texts.
-TABLES: Final = _VERSION_4 + _ORIGIN + _CARRIED + _MISSING
+TABLES: Final = _VERSION_4 + _ORIGIN + _CARRIED + _MISSING + _TURNS
 
 
 def execute_all(db: sqlite3.Connection, script: str) -> None:
@@ -230,8 +236,8 @@ def _to_version_4(db: sqlite3.Connection) -> None:
 
 
 def _to_version_5(db: sqlite3.Connection) -> None:
-    """What is missing is kept. What the latest run lacked is known until its outcomes go."""
-    execute_all(db, _ORIGIN + _CARRIED + _MISSING)
+    """What is missing is kept, and recordings are fetched in an order of their own."""
+    execute_all(db, _ORIGIN + _CARRIED + _MISSING + _TURNS)
 
 
 MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {

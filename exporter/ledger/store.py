@@ -19,7 +19,7 @@ from exporter.ledger import rows
 from exporter.ledger.missing import MissingRecordings
 from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
-from exporter.model import Outcome, Recording, Redaction, Status
+from exporter.model import Order, Outcome, Recording, Redaction, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,6 +47,7 @@ class Ledger(MissingRecordings):
         now = rows.timestamp(started_at)
         with self._transaction():
             self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
+            self._db.execute("DELETE FROM turns")
             cursor = self._db.execute(
                 "INSERT INTO runs (run_id, started_at, seen_at, info, origin)"
                 " VALUES (?, ?, ?, ?, ?)",
@@ -104,8 +105,16 @@ class Ledger(MissingRecordings):
             )
             return len(entries) - (self._db.total_changes - before)
 
-    def planning_ended(self, duplicates: int, now: datetime) -> None:
-        """Note how many recordings were named twice, and count the conversations."""
+    def planning_ended(
+        self, duplicates: int, now: datetime, *, order: Order = Order.MANIFEST
+    ) -> None:
+        """Count what was planned, and put it in the order of fetching.
+
+        Args:
+            duplicates: how many recordings were named twice.
+            now: what is missing is noted with this time.
+            order: of fetching.
+        """
         with self._transaction():
             self._check_latest()
             self._db.execute(
@@ -114,6 +123,12 @@ class Ledger(MissingRecordings):
                 (duplicates, self._run),
             )
             self._note_plan(self._run, rows.timestamp(now))
+            if order is Order.OLDEST_FIRST:  # sorted on disk where they are many
+                self._db.execute(
+                    "INSERT INTO turns (seq) SELECT o.seq FROM outcomes o"
+                    " JOIN conversations c ON c.id = o.conversation WHERE o.status IS NULL"
+                    " ORDER BY c.started_at IS NULL, c.started_at, o.seq"
+                )
 
     def projects(self) -> list[tuple[str, str]]:
         """(account, project) of everything that the run was asked for."""
@@ -135,27 +150,38 @@ class Ledger(MissingRecordings):
     # What is planned is fetched.
 
     def planned(self, after: int, limit: int) -> list[Planned]:
-        """The next recordings without an outcome, in the manifest's order."""
+        """The next recordings without an outcome, in the order of fetching.
+
+        Args:
+            after: the turn that the last page ended with; 0 at first.
+            limit: of the page.
+        """
         found = self._db.execute(
-            f"SELECT o.seq, o.decision, {rows.RECORDING_COLUMNS}, o.in_progress,"  # noqa: S608 (constants)
-            f" {rows.ARCHIVED_COLUMNS}"
-            " FROM outcomes o JOIN conversations c ON c.id = o.conversation"
-            " JOIN projects p ON p.id = c.project"
+            f"SELECT t.turn, o.seq, o.decision, {rows.RECORDING_COLUMNS}, o.in_progress,"  # noqa: S608 (constants)
+            f" {rows.ARCHIVED_COLUMNS} FROM {self._turns()} t"
+            " CROSS JOIN outcomes o ON o.seq = t.seq"
+            " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
             " LEFT JOIN recordings r ON r.conversation = o.conversation AND r.variant = o.variant"
             " AND r.version = (SELECT max(version) FROM recordings l"
             "  WHERE l.conversation = o.conversation AND l.variant = o.variant)"
-            " WHERE o.status IS NULL AND o.seq > ? ORDER BY o.seq LIMIT ?",
+            " WHERE o.status IS NULL AND t.turn > ? ORDER BY t.turn LIMIT ?",
             (after, limit),
         )
         return [
             Planned(
                 row[0],
-                rows.to_recording(row[2:8]),
                 row[1],
-                rows.to_archived(row[8:]) if row[8] else None,
+                rows.to_recording(row[3:9]),
+                row[2],
+                rows.to_archived(row[9:]) if row[9] else None,
             )
             for row in found
         ]
+
+    def _turns(self) -> str:
+        """The table that has the order of fetching: the manifest's needs none of its own."""
+        ordered = self._db.execute("SELECT 1 FROM turns LIMIT 1").fetchone()
+        return "turns" if ordered else "(SELECT seq AS turn, seq FROM outcomes)"
 
     def record(self, outcomes: Sequence[tuple[int, Outcome]], now: datetime) -> None:
         """Enter outcomes and, for what was exported, what the archive now holds."""
@@ -284,11 +310,15 @@ class Ledger(MissingRecordings):
             ahead: how far beyond the last recorded one it can have begun.
         """
         found = self._db.execute(
-            f"SELECT {rows.RECORDING_COLUMNS} FROM outcomes o"  # noqa: S608 (constants)
+            f"WITH turns_of AS (SELECT * FROM {self._turns()})"  # noqa: S608 (constants)
+            f" SELECT {rows.RECORDING_COLUMNS} FROM turns_of t CROSS JOIN outcomes o"
+            " ON o.seq = t.seq"
             " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
-            " WHERE o.status IS NULL AND o.seq <= ? + coalesce("
-            "(SELECT seq FROM outcomes WHERE attempts > 0 ORDER BY seq DESC LIMIT 1),"
-            " (SELECT min(seq) FROM outcomes WHERE status IS NULL), 0) ORDER BY o.seq LIMIT ?",
+            " WHERE o.status IS NULL AND t.turn <= ? + coalesce("
+            "(SELECT l.turn FROM turns_of l CROSS JOIN outcomes d ON d.seq = l.seq"
+            " WHERE d.attempts > 0 ORDER BY l.turn DESC LIMIT 1),"
+            " (SELECT min(l.turn) FROM turns_of l CROSS JOIN outcomes d ON d.seq = l.seq"
+            " WHERE d.status IS NULL), 0) ORDER BY t.turn LIMIT ?",
             (ahead, 2 * ahead),
         )
         return [rows.to_recording(row) for row in found]

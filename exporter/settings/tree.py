@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from exporter.layout import LayoutStyle
-from exporter.model import Direction, Redaction, Surface
+from exporter.model import Direction, Order, Redaction, Surface
 from exporter.pii_access import ENOUGH_IDENTICAL
 from exporter.settings.values import (
     Address,
@@ -198,6 +198,13 @@ class ExportSettings(Section):
     audio is suspected; more where few calls hold personal data."""
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
+    order: Annotated[Order | None, lower_case] = None
+    """What is fetched first: `manifest` as it is named, `oldest-first` what the vendor deletes
+    first; when null `oldest-first` for a manifest with `discover`, else `manifest`."""
+    retention: Duration | None = None
+    """How long the vendor keeps recordings, as contracted; the summary says what is lost when."""
+    expiry_warning: Duration = timedelta(days=7)
+    """What the vendor deletes within this time, and is not archived, is counted as expiring."""
     recheck: Switch = False
     """Hash what is archived again before it is skipped, instead of comparing sizes only."""
     refresh: Switch = False

@@ -24,6 +24,7 @@ from dockerfile_parse import DockerfileParser
 from exporter import cli
 from exporter.credentials import Credentials
 from exporter.loader import open_manifest
+from exporter.model import Order
 from exporter.settings import load_settings
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def test_jobs_are_manifests(name: str) -> None:
         settings = load_settings(manifest_config=manifest.config, environ={})
         assert list(manifest.conversations())
     assert settings.output.url != load_settings(environ={}).output.url
+
+
+def test_settings_of_a_backfill_are_settings() -> None:
+    """The file is a config, and fetches what the vendor deletes first."""
+    settings = load_settings(config_file=CONFIGS / "backfill.yaml", environ={})
+    assert settings.export.order is Order.OLDEST_FIRST
+    assert settings.export.retention is not None
 
 
 # Calls of the program.

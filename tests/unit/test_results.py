@@ -90,6 +90,8 @@ def summary(**changes: Any) -> Summary:
         **COUNTS,
         "audio_seconds": 0.0,
         "elapsed_seconds": 1.25,
+        "expiring": None,
+        "expired": None,
         "errors": {},
         "pii_access": [access],
         **changes,
