@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exporter import log
+from exporter.asking import Asker
 from exporter.client import Client, Timeouts
 from exporter.credentials import Credentials
 from exporter.fetch import Fetcher
@@ -129,16 +130,19 @@ async def _fetch(base_url: str, case: Case) -> None:
     throttle = Throttle(concurrency=case.concurrency, sleep=stop.sleep, stopped=stop.event.is_set)
     surface, timeouts = Surface.PLATFORM_V3, Timeouts(connect=10, read=60, total=900)
     async with Client(origin=base_url, surface=surface, timeouts=timeouts) as client:
-        fetcher = Fetcher(
-            client=client,
-            writer=cast("Writer", _Bin()),
+        asker = Asker(
             credentials=Credentials(Settings().credentials, {"POLYAI_API_KEY": "sandbox-key"}),
             throttle=throttle,
             retry=RetryPolicy(sleep=stop.sleep),
-            pending_grace=timedelta(),
             refusals=Refusals(projects),
             host=Host(max_outage=60, max_delay=60, clock=time.monotonic, chance=random.random),
             give_up=lambda error: stop.request(StopReason.of(error)),
+        )
+        fetcher = Fetcher(
+            asker=asker,
+            client=client,
+            writer=cast("Writer", _Bin()),
+            pending_grace=timedelta(),
         )
 
         async def recordings() -> AsyncIterator[Recording]:

@@ -48,13 +48,15 @@ class ErrorKind(StrEnum):
     TIMEOUT = "timeout"  # connect, read or total time, also 408
     CONNECTION_LOST = "connection_lost"
 
-    # The answer was no whole recording.
+    # The answer was no whole recording, or no page of a listing.
     TRUNCATED = "truncated"  # fewer bytes than promised by HTTP or by the WAV header
     SIZE_MISMATCH = "size_mismatch"  # bytes behind the end that the WAV header tells
     TOO_LARGE = "too_large"  # over limits.max_recording_bytes
     NOT_AUDIO = "not_audio"  # empty, JSON, HTML, text: anything but a WAV file
     MALFORMED_AUDIO = "malformed_audio"  # a WAV file whose structure is broken
     UNSUPPORTED_AUDIO = "unsupported_audio"  # a WAV file in an encoding that cannot be checked
+    UNREADABLE = "unreadable"  # JSON was expected, and something else came
+    BAD_PAGING = "bad_paging"  # the pages of a listing lead nowhere, or in a circle
 
     # Something on this side.
     IDENTIFIER_COLLISION = "identifier_collision"  # differs from another identifier by case only

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter import __version__
+from exporter.api import Api
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
-from exporter.client import Client, Timeouts
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
 from exporter.fetch import Fetcher
@@ -34,12 +33,9 @@ from exporter.pool import first_error, run_pool
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
-from exporter.retry import RetryPolicy
 from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 from exporter.target import target_of, with_drift
-from exporter.throttle import Throttle
-from exporter.trust import Host, Refusals
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
@@ -108,20 +104,19 @@ class _Run:
         self.started_at = datetime.now(UTC)
         self.clock_start = time.monotonic()
         self.layout = layout_of(settings)
-        self.throttle = Throttle(
-            settings.limits.requests_per_second,
-            concurrency=settings.limits.concurrency,
-            adaptive=settings.limits.adaptive,
-            longest_pause=settings.retry.max_delay,
-            sleep=stop.sleep,
-            stopped=stop.event.is_set,
-            tell=_log.info,
+        self.api = Api(
+            settings,
+            job.credentials,
+            projects=job.spool.projects,
+            stop=stop,
+            give_up=self.stop_for,
+            clean=job.clean,
         )
+        self.projects = list(job.spool.projects)
         self.failures = 0
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
-        self.projects: list[tuple[str, str]]
         self.fetcher: Fetcher
         self.partitions: Partitions
 
@@ -149,13 +144,6 @@ class _Run:
                 file_mode=output.file_mode,
             )
             await beside.prepare()
-        client = Client(
-            origin=settings.api.origin,
-            surface=settings.api.surface,
-            timeouts=Timeouts(**settings.api.timeout.model_dump()),
-            ca_file=settings.api.ca_file,
-            never_raw=settings.export.never_raw,
-        )
         try:
             hold = await stack.enter_async_context(
                 held(
@@ -179,27 +167,16 @@ class _Run:
         origin = settings.api.origin
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info, origin=origin)
         pending = await run.thread.run(run.ledger.pending_projects, origin)
-        run.projects = [*job.spool.projects, *filter(job.credentials.covers, pending)]
+        for project in filter(job.credentials.covers, pending):
+            run.api.asker.expect(project, job.credentials.of(*project).name)
+            run.projects.append(project)
         run.partitions = Partitions(sink, run.ledger, run.thread)
-        await stack.enter_async_context(client)
+        await stack.enter_async_context(run.api)
         run.fetcher = Fetcher(
-            client=client,
+            asker=run.api.asker,
+            client=run.api.client,
             writer=Writer(sink, max_bytes=settings.limits.max_recording_bytes),
-            credentials=job.credentials,
-            throttle=run.throttle,
-            retry=RetryPolicy(**settings.retry.model_dump(), sleep=stop.sleep),
             pending_grace=settings.export.pending_grace,
-            refusals=Refusals(
-                {project: job.credentials.of(*project).name for project in run.projects}
-            ),
-            host=Host(
-                max_outage=settings.retry.max_outage,
-                max_delay=settings.retry.max_delay,
-                clock=time.monotonic,
-                chance=random.random,
-            ),
-            give_up=run.stop_for,
-            clean=job.clean,
         )
         return run
 
@@ -282,7 +259,7 @@ class _Run:
                 concurrency=self.job.settings.limits.concurrency,
                 stop=self.stop.event,
             )
-            self.fetcher.check(at_the_end=True)
+            self.api.asker.check(at_the_end=True)
         except ExporterError as error:
             # What was fetched until now is still to be recorded, so the recorder is left alone.
             self.stop_for(error)
@@ -357,7 +334,7 @@ class _Run:
         return await ending.report(
             self.info(),
             elapsed_seconds=time.monotonic() - self.clock_start,
-            traffic=self.throttle,
+            traffic=self.api.throttle,
         )
 
 

@@ -6,7 +6,7 @@ class      kinds of error                          what happens
 transient  rate_limited, server_error, timeout,    tried again, `retry.attempts` requests in all;
            connection_lost, tls, truncated,        then the recording is `failed`
            size_mismatch, not_audio,
-           malformed_audio
+           malformed_audio, unreadable
 away       dns, connect                            tried again until the server is back; nothing
                                                    was asked, so it does not count as an attempt.
                                                    After `retry.max_outage` the run ends
@@ -14,7 +14,8 @@ permanent  bad_request, recording_not_found,       never tried again
            conversation_not_found, gone,
            too_large, unsupported_audio,
            destination_conflict,
-           identifier_collision, cancelled
+           identifier_collision,
+           bad_paging, cancelled
 fatal      unauthorized, forbidden,                not tried again; when other recordings meet the
            project_not_found, wrong_host,          same, nothing more is asked of that key, project
            unexpected_status, certificate          or host (`trust`)
@@ -64,6 +65,7 @@ CLASSES = {
     ErrorKind.SIZE_MISMATCH: ErrorClass.TRANSIENT,
     ErrorKind.NOT_AUDIO: ErrorClass.TRANSIENT,
     ErrorKind.MALFORMED_AUDIO: ErrorClass.TRANSIENT,
+    ErrorKind.UNREADABLE: ErrorClass.TRANSIENT,
     ErrorKind.DNS: ErrorClass.AWAY,
     ErrorKind.CONNECT: ErrorClass.AWAY,
     ErrorKind.BAD_REQUEST: ErrorClass.PERMANENT,
@@ -74,6 +76,7 @@ CLASSES = {
     ErrorKind.UNSUPPORTED_AUDIO: ErrorClass.PERMANENT,
     ErrorKind.IDENTIFIER_COLLISION: ErrorClass.PERMANENT,
     ErrorKind.DESTINATION_CONFLICT: ErrorClass.PERMANENT,
+    ErrorKind.BAD_PAGING: ErrorClass.PERMANENT,
     ErrorKind.CANCELLED: ErrorClass.PERMANENT,
     ErrorKind.UNAUTHORIZED: ErrorClass.FATAL,
     ErrorKind.FORBIDDEN: ErrorClass.FATAL,

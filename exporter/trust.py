@@ -1,13 +1,13 @@
 """What is known of keys, projects and the host: when there is no point in asking any further.
 
-One refusal proves little: it may be about that one recording. When a second recording meets the
+One refusal proves little: it may be about that one recording. When a second one meets the
 same, the rest of that key, project or host is given up without asking.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from exporter.errors import (
     CredentialsRefusedError,
@@ -21,10 +21,23 @@ from exporter.retry import CLASSES, ErrorClass, backoff
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from exporter.model import Recording
-
 Project = tuple[str, str]
 """Account and project."""
+
+
+class Subject(Protocol):
+    """What a request asks for: a recording, a page of a listing; equal ones are the same."""
+
+    @property
+    def account_id(self) -> str:
+        """Whose key is needed."""
+
+    @property
+    def project_id(self) -> str:
+        """Likewise."""
+
+    def __hash__(self) -> int: ...
+
 
 _KEY_KINDS = frozenset({ErrorKind.UNAUTHORIZED, ErrorKind.FORBIDDEN})
 _SCOPED_KINDS = _KEY_KINDS | {ErrorKind.PROJECT_NOT_FOUND}
@@ -72,30 +85,34 @@ class Refusals:
             projects: every project of the manifest, and the name of its credential.
         """
         self._credentials = projects
-        self._refused: defaultdict[object, dict[Recording, ErrorInfo]] = defaultdict(dict)
+        self._refused: defaultdict[object, dict[Subject, ErrorInfo]] = defaultdict(dict)
         self._ever_accepted = False
 
-    def note(self, recording: Recording, error: ErrorInfo) -> None:
-        """What the API answered to a request for this recording, if it was an error."""
-        if error.kind in _SCOPED_KINDS:
-            self._refused[self._scope(_project(recording), error.kind)][recording] = error
-        elif error.code is not None:
-            self.note_accepted(recording)
+    def expect(self, project: Project, credential: str) -> None:
+        """One more project is going to be asked for."""
+        self._credentials[project] = credential
 
-    def note_accepted(self, recording: Recording) -> None:
+    def note(self, subject: Subject, error: ErrorInfo) -> None:
+        """What the API answered to a request for this, if it was an error."""
+        if error.kind in _SCOPED_KINDS:
+            self._refused[self._scope(_project(subject), error.kind)][subject] = error
+        elif error.code is not None:
+            self.note_accepted(subject)
+
+    def note_accepted(self, subject: Subject) -> None:
         """The API knows key and project: what spoke against them until now is void."""
         self._ever_accepted = True
         if self._refused:
             for kind in _SCOPED_KINDS:
-                scope = self._scope(_project(recording), kind)
+                scope = self._scope(_project(subject), kind)
                 if len(self._refused.get(scope, ())) < self.PROOF:
                     self._refused.pop(scope, None)
 
-    def verdict(self, recording: Recording) -> ErrorInfo | None:
-        """Why this recording need not be asked for; None when it should be."""
+    def verdict(self, subject: Subject) -> ErrorInfo | None:
+        """Why this need not be asked for; None when it should be."""
         if not self._refused:
             return None
-        refusals = self._proven(_project(recording), _SCOPED_KINDS, self.PROOF)
+        refusals = self._proven(_project(subject), _SCOPED_KINDS, self.PROOF)
         if refusals is None:
             return None
         first = next(iter(refusals.values()))
@@ -130,7 +147,7 @@ class Refusals:
 
     def _proven(
         self, project: Project, kinds: Iterable[ErrorKind], proof: int
-    ) -> dict[Recording, ErrorInfo] | None:
+    ) -> dict[Subject, ErrorInfo] | None:
         for kind in kinds:
             refusals = self._refused.get(self._scope(project, kind))
             if refusals and len(refusals) >= proof:
@@ -175,7 +192,7 @@ class Host:
         self._clock = clock
         self._chance = chance
         self._is_the_api = False
-        self._strangers: dict[Recording, ErrorInfo] = {}
+        self._strangers: dict[Subject, ErrorInfo] = {}
         self._failing_since: float | None = None
         self._failures = 0
         self._rounds = 0
@@ -194,10 +211,10 @@ class Host:
         self._failing_since = None
         self._failures = self._rounds = 0
 
-    def note_stranger(self, recording: Recording, error: ErrorInfo) -> None:
+    def note_stranger(self, subject: Subject, error: ErrorInfo) -> None:
         """An answer that the API would not give, or a certificate that it would not show."""
         if not self._is_the_api and len(self._strangers) < self.PROOF:
-            self._strangers[recording] = error
+            self._strangers[subject] = error
 
     def note_failure(self, error: ErrorInfo, sent: float) -> float:
         """A failure that may mean that the server is away or not well.
@@ -263,5 +280,5 @@ def _outage_error(error: ErrorInfo, seconds: float, *, away: bool) -> ExporterEr
     )
 
 
-def _project(recording: Recording) -> Project:
-    return recording.account_id, recording.project_id
+def _project(subject: Subject) -> Project:
+    return subject.account_id, subject.project_id

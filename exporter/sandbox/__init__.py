@@ -4,16 +4,18 @@ It is the independent witness: it imports nothing from the rest of the package, 
 misunderstanding of the API in the client cannot hide behind the same misunderstanding here.
 """
 
-from exporter.sandbox.answers import Surface
+from exporter.sandbox.answers import Endpoint, Surface
 from exporter.sandbox.calls import AudioSettings, Call, Direction, RedactionStyle
 from exporter.sandbox.clock import Clock, SystemClock
 from exporter.sandbox.faults import (
     Action,
+    BadPage,
     Bandwidth,
     Cut,
     Damage,
     Dribble,
     Gzip,
+    PageFault,
     Payload,
     Redirect,
     Reset,
@@ -22,6 +24,7 @@ from exporter.sandbox.faults import (
     WrongBody,
     WrongType,
 )
+from exporter.sandbox.history import Environment, Happening, History, Order
 from exporter.sandbox.journal import Request
 from exporter.sandbox.limits import Limits, RetryAfterStyle
 from exporter.sandbox.rules import Match, Rule, Times
@@ -42,6 +45,7 @@ __all__ = [
     "DEFAULT_KEYS",
     "Action",
     "AudioSettings",
+    "BadPage",
     "Bandwidth",
     "Call",
     "Clock",
@@ -51,12 +55,18 @@ __all__ = [
     "Damage",
     "Direction",
     "Dribble",
+    "Endpoint",
+    "Environment",
     "Framing",
     "Gzip",
+    "Happening",
     "HeaderStyle",
+    "History",
     "Key",
     "Limits",
     "Match",
+    "Order",
+    "PageFault",
     "Payload",
     "RedactionStyle",
     "Redirect",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from enum import StrEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qs, unquote
 from uuid import UUID
 
@@ -43,6 +43,14 @@ _NOT_FOUND_PAGE: Final = (
 )
 
 
+class Endpoint(StrEnum):
+    """What can be asked."""
+
+    AUDIO = "audio"  # of one conversation
+    LIST = "list"  # of conversations
+    CONVERSATION = "conversation"  # the description of one
+
+
 class Surface(StrEnum):
     """Which of the two API families is spoken."""
 
@@ -52,32 +60,52 @@ class Surface(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request for audio, understood.
+    """A request, understood.
 
     Attributes:
+        endpoint: what kind of thing is asked for.
         surface: whose path it is.
         account: from the path, or worked out on agents-v1; None where that is not possible.
         project: from the path.
-        conversation: from the path.
+        conversation: from the path; empty for a list.
+        query: as sent, percent-encoded.
         direction: the default filled in; None where it is not a direction.
         redacted: the default filled in; None where it is neither true nor false.
         secret: the `x-api-key` header as sent.
         key: the key with that secret.
     """
 
+    endpoint: Endpoint
     surface: Surface
     account: str | None
     project: str
     conversation: str
+    query: str
     direction: Direction | None
     redacted: bool | None
     secret: str
     key: Key | None
 
     @property
-    def recording(self) -> tuple[str | None, str, str, Direction | None, bool | None]:
-        """Which recording is meant, whoever asks and however."""
-        return self.account, self.project, self.conversation, self.direction, self.redacted
+    def subject(self) -> tuple[object, ...]:
+        """What is meant, whoever asks and however: a recording, a page, a conversation."""
+        if self.endpoint is Endpoint.AUDIO:
+            return self.account, self.project, self.conversation, self.direction, self.redacted
+        return self.endpoint, self.account, self.project, self.conversation, self.query
+
+
+class Place(NamedTuple):
+    """A place in a list of conversations.
+
+    Attributes:
+        position: of the first conversation of the page.
+        number: of the page, from 1.
+        digest: of the filters.
+    """
+
+    position: int
+    number: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +118,7 @@ class Answer:
         headers: without those that frame the body.
         code: the error code in the body, if there is one.
         framing: how the end of the body is told.
+        place: of a page of the list.
     """
 
     status: int
@@ -97,6 +126,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     code: str | None = None
     framing: Framing = Framing.LENGTH
+    place: Place | None = None
 
     @property
     def is_recording(self) -> bool:
@@ -125,22 +155,32 @@ def understand(path: str, query: str, secret: str, world: World) -> Asked | None
         world: knows whose the key is.
     """
     account: str | None
+    conversation = ""
+    surface, endpoint = Surface.PLATFORM_V3, Endpoint.AUDIO
     match [unquote(part) for part in path.split("/")]:
         case ["", "v3", account, project, "conversations", conversation, "audio"]:
-            surface = Surface.PLATFORM_V3
-        case ["", "v1", "agents", project, "conversations", conversation, "audio"]:
+            pass
+        case ["", "v3", account, project, "conversations"]:
+            endpoint = Endpoint.LIST
+        case ["", "v1", "agents", project, "conversations", conversation, *rest] if rest in (
+            [],
+            ["audio"],
+        ):
             surface = Surface.AGENTS_V1
             account = world.account_of(project)
+            endpoint = Endpoint.AUDIO if rest else Endpoint.CONVERSATION
         case _:
             return None
     values = parse_qs(query, keep_blank_values=True)
     directions = {str(direction): direction for direction in Direction}
     truths = {"true": True, "false": False}
     return Asked(
+        endpoint=endpoint,
         surface=surface,
         account=account,
         project=project,
         conversation=conversation,
+        query=query,
         direction=directions.get(values.get("direction", ["combined"])[-1]),
         redacted=truths.get(values.get("redacted", ["false"])[-1]),
         secret=secret,
@@ -148,17 +188,18 @@ def understand(path: str, query: str, secret: str, world: World) -> Asked | None
     )
 
 
-def answer(asked: Asked, world: World, *, attempt: int, correlation_id: str) -> Answer:
+def audio(asked: Asked, world: World, *, attempt: int, now: float, correlation_id: str) -> Answer:
     """What the API answers to a request for audio.
 
     Args:
         asked: what was asked.
         world: what exists.
         attempt: how often this recording was asked for, this time among them.
+        now: seconds since 1970.
         correlation_id: of the answer.
     """
-    problem = _refused_key(asked) or _unknown_place(asked, world) or _invalid(asked)
-    problem = problem or _unavailable(asked, world, attempt)
+    problem = refusal(asked, world) or _invalid(asked)
+    problem = problem or _unavailable(asked, world, attempt, now)
     if problem:
         status, code, message = problem
         return error(status, code=code, message=message, correlation_id=correlation_id)
@@ -176,6 +217,11 @@ def answer(asked: Asked, world: World, *, attempt: int, correlation_id: str) -> 
 
 
 _Problem = tuple[int, str, str]
+
+
+def refusal(asked: Asked, world: World) -> _Problem | None:
+    """Status, code and message where the key does not open the place, or there is none."""
+    return _refused_key(asked) or _unknown_place(asked, world)
 
 
 def _refused_key(asked: Asked) -> _Problem | None:
@@ -214,7 +260,11 @@ def _invalid(asked: Asked) -> _Problem | None:
     return None
 
 
-def _unavailable(asked: Asked, world: World, attempt: int) -> _Problem | None:
+def _unavailable(asked: Asked, world: World, attempt: int, now: float) -> _Problem | None:
+    happening = world.happening(asked.account or "", asked.project, asked.conversation)
+    if happening is not None and not happening.is_recorded(now):
+        code = "CONVERSATIONS_RECORDING_NOT_FOUND"
+        return 404, code, f"Conversation {happening.id} has no recording."
     known = world.conversation(asked.account or "", asked.project, asked.conversation)
     if known.state is State.UNKNOWN:
         return 404, "CONVERSATIONS_NOT_FOUND", f"There is no conversation {known.id}."

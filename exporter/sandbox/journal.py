@@ -25,6 +25,7 @@ class Request:
         method: the HTTP method.
         path: without the query.
         query: as it was sent, undecoded.
+        endpoint: `audio`, `list`, `conversation`, or None where the path is not the API's.
         surface: `platform-v3`, `agents-v1`, or None where the path is not the API's.
         account: from the path, or worked out on agents-v1; None where unknown.
         project: from the path.
@@ -32,7 +33,7 @@ class Request:
         direction: as asked for, the default filled in; None where not valid.
         redacted: likewise.
         key: name of the key (never the key); None where it is missing or unknown.
-        attempt: how often this recording was asked for so far, past any limits; 0 if not at all.
+        attempt: how often this was asked for so far, past any limits; 0 if not at all.
         status: that was answered; 0 if the connection was reset instead.
         code: the error code that was answered.
         correlation_id: that was answered.
@@ -45,6 +46,7 @@ class Request:
     method: str
     path: str
     query: str
+    endpoint: str | None
     surface: str | None
     account: str | None
     project: str | None

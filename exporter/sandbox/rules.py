@@ -8,6 +8,9 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.sandbox.answers import Endpoint
+from exporter.sandbox.listing import page_number
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,18 +54,21 @@ class Match:
     """Which requests a rule is for; what is not said does not matter.
 
     Attributes:
+        endpoint: what kind of thing is asked for: `audio`, `list` or `conversation`.
         conversation: glob over conversation ids.
         account: glob over accounts.
         project: glob over projects.
         key: glob over names of keys.
         direction: as asked for.
         redacted: as asked for.
-        attempts: which requests for one and the same recording.
-        requests: which of all requests for audio, whatever they ask for.
+        attempts: which requests for one and the same recording, page or conversation.
+        requests: which of all requests of that kind, whatever they ask for.
+        pages: which pages of a list.
         probability: how many of 1 of the matching requests.
         seed: another seed, other victims.
     """
 
+    endpoint: Endpoint = Endpoint.AUDIO
     conversation: str = "*"
     account: str = "*"
     project: str = "*"
@@ -71,6 +77,7 @@ class Match:
     redacted: bool | None = None
     attempts: Times = field(default_factory=Times)
     requests: Times = field(default_factory=Times)
+    pages: Times = field(default_factory=Times)
     probability: float = 1.0
     seed: int = 0
 
@@ -83,12 +90,14 @@ class Match:
 
         Args:
             asked: what was asked.
-            attempt: how often this recording was asked for.
-            number: how many requests there were.
+            attempt: how often this was asked for.
+            number: how many requests of this kind there were.
         """
         return (
-            attempt in self.attempts
+            asked.endpoint is self.endpoint
+            and attempt in self.attempts
             and number in self.requests
+            and (asked.endpoint is not Endpoint.LIST or page_number(asked) in self.pages)
             and (self.direction is None or asked.direction == self.direction)
             and (self.redacted is None or asked.redacted == self.redacted)
             and fnmatchcase(asked.conversation, self.conversation)
@@ -100,7 +109,7 @@ class Match:
 
     def _is_unlucky(self, asked: Asked, attempt: int) -> bool:
         # Drawn from what is asked, not from a sequence: who comes first must not matter.
-        drawn = Random(f"{self.seed} {asked.recording} {attempt}").random()
+        drawn = Random(f"{self.seed} {asked.subject} {attempt}").random()
         return drawn < self.probability
 
 
@@ -123,7 +132,7 @@ class Turn(NamedTuple):
     """What a script says about one request.
 
     Attributes:
-        attempt: how often this recording was asked for.
+        attempt: how often this was asked for.
         number: the rule's place in the script, from 1; None: no rule matches.
         rule: the rule.
     """
@@ -140,15 +149,16 @@ class Script:
         self._rules = tuple(rules)
         # Hashes instead of identifiers: a million recordings fit in memory.
         self._attempts: Counter[int] = Counter()
-        self._requests = 0
+        self._requests: Counter[Endpoint] = Counter()
 
     def turn(self, asked: Asked) -> Turn:
         """Count a request, and find the rule for it."""
-        self._requests += 1
-        recording = hash(asked.recording)
-        self._attempts[recording] += 1
-        attempt = self._attempts[recording]
+        self._requests[asked.endpoint] += 1
+        number_of_kind = self._requests[asked.endpoint]
+        subject = hash(asked.subject)
+        self._attempts[subject] += 1
+        attempt = self._attempts[subject]
         for number, rule in enumerate(self._rules, start=1):
-            if rule.match.includes(asked, attempt=attempt, number=self._requests):
+            if rule.match.includes(asked, attempt=attempt, number=number_of_kind):
                 return Turn(attempt, number, rule)
         return Turn(attempt, None, None)

@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from datetime import date
 from difflib import get_close_matches
 from enum import StrEnum
 from textwrap import shorten
@@ -39,6 +40,7 @@ _ACTIONS: Final[dict[str, type[faults.Action]]] = {
     "respond": faults.Respond,
     "wrong_type": faults.WrongType,
     "wrong_body": faults.WrongBody,
+    "bad_page": faults.BadPage,
     "redirect": faults.Redirect,
     "gzip": faults.Gzip,
     "reset": faults.Reset,
@@ -216,6 +218,8 @@ class _Reader:
             return self.rule(node)
         if hint is Times:
             return self._times(node)
+        if hint is date:
+            return self._date(node)
         if is_dataclass(hint):
             return self.build(hint, node)
         return self._scalar(hint, node)
@@ -235,6 +239,13 @@ class _Reader:
             return Times.parse(str(self._scalar(str, node)))
         except ValueError as error:
             self.refuse(node.start_mark, str(error))
+
+    def _date(self, node: yaml.Node) -> date:
+        with suppress(ValueError):
+            return date.fromisoformat(str(node.value))
+        return self.refuse(
+            node.start_mark, f"expected a date such as 2026-05-21, found {_found(node)}"
+        )
 
     def _scalar(self, hint: type, node: yaml.Node) -> Any:  # noqa: ANN401
         """Text, a number, a truth, or one of an enumeration's words."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
 
-from exporter.sandbox import answers, delivery
+from exporter.sandbox import answers, delivery, listing
+from exporter.sandbox.answers import Endpoint
 from exporter.sandbox.clock import SystemClock
 from exporter.sandbox.delivery import ResetConnection
 from exporter.sandbox.faults import Circumstances, retry_after
@@ -196,13 +197,21 @@ class Sandbox:
             return await delivery.send(request, answer)
         return await delivery.perform(request, answer, steps, clock=self._clock)
 
+    def _ordinary(self, asked: Asked, attempt: int, correlation_id: str) -> Answer:
+        now = self._clock.time()
+        if asked.endpoint is Endpoint.LIST:
+            return listing.page(asked, self.world, now=now, correlation_id=correlation_id)
+        if asked.endpoint is Endpoint.CONVERSATION:
+            return listing.description(asked, self.world, now=now, correlation_id=correlation_id)
+        return answers.audio(
+            asked, self.world, attempt=attempt, now=now, correlation_id=correlation_id
+        )
+
     async def _scripted(
         self, asked: Asked, turn: Turn, correlation_id: str
     ) -> tuple[Answer, Iterable[Step] | None]:
         """The ordinary answer, as the script's rule for it would have it."""
-        answer = answers.answer(
-            asked, self.world, attempt=turn.attempt, correlation_id=correlation_id
-        )
+        answer = self._ordinary(asked, turn.attempt, correlation_id)
         if turn.rule is None:
             return answer, None
         if turn.rule.delay:
@@ -213,7 +222,7 @@ class Sandbox:
         circumstances = Circumstances(
             now=self._clock.time(),
             correlation_id=correlation_id,
-            random=Random(f"{asked.recording} {turn.attempt}"),
+            random=Random(f"{asked.subject} {turn.attempt}"),
         )
         answer = action.alter(answer, circumstances)
         return answer, action.steps(len(answer.body))
@@ -238,6 +247,7 @@ class Sandbox:
                 method=request.method,
                 path=request.rel_url.raw_path,
                 query=request.rel_url.raw_query_string,
+                endpoint=asked.endpoint if asked else None,
                 surface=asked.surface if asked else None,
                 account=asked.account if asked else None,
                 project=asked.project if asked else None,

@@ -7,11 +7,12 @@ exists, and some prefixes of conversation ids make a conversation special (`spec
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from exporter.sandbox.calls import AudioSettings, Call
+from exporter.sandbox.history import Happening, History
 
 _CONVERSATION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}\Z")
 _LATE_ID: Final = re.compile(r"late-(\d{1,6})-")
@@ -111,8 +112,10 @@ class World:
             `unknown-`, and `late-N-`, whose recordings appear after N requests each.
         default_account: the account of an agent, where `projects` does not tell: the agents-v1
             surface names no account.
+        histories: what the list of conversations tells; the first that is for a project decides.
         audio: how calls sound.
         framing: how the end of a recording is told.
+        list_framing: how the end of a page of the list is told.
     """
 
     keys: tuple[Key, ...] = DEFAULT_KEYS
@@ -123,6 +126,8 @@ class World:
     default_account: str = "sandbox"
     audio: AudioSettings = field(default_factory=AudioSettings)
     framing: Framing = Framing.LENGTH
+    list_framing: Framing = Framing.CHUNKED
+    histories: tuple[History, ...] = (History(),)
     _listed: dict[tuple[str, str, str], Conversation] = field(init=False, repr=False, compare=False)
     _owners: dict[str, Key] = field(init=False, repr=False, compare=False)
 
@@ -131,6 +136,11 @@ class World:
         listed = {(found.account, found.project, found.id): found for found in self.conversations}
         object.__setattr__(self, "_listed", listed)
         object.__setattr__(self, "_owners", {key.secret: key for key in self.keys})
+        histories = tuple(
+            each if each.seconds else replace(each, seconds=self.audio.seconds)
+            for each in self.histories
+        )
+        object.__setattr__(self, "histories", histories)
 
     def key(self, secret: str) -> Key | None:
         """The key with this secret."""
@@ -152,12 +162,24 @@ class World:
             (account for account, project in self.projects if project == agent), default=None
         )
 
+    def history(self, account: str, project: str) -> History | None:
+        """The conversations that a project had."""
+        return next((each for each in self.histories if each.is_of(account, project)), None)
+
+    def happening(self, account: str, project: str, conversation: str) -> Happening | None:
+        """The conversation of a project's history that has this id."""
+        if (account, project, conversation) in self._listed:
+            return None
+        history = self.history(account, project)
+        return history.find(account, project, conversation) if history else None
+
     def conversation(self, account: str, project: str, conversation: str) -> Conversation:
         """What is known of a conversation; one that does not exist is `State.UNKNOWN`."""
         if listed := self._listed.get((account, project, conversation)):
             return listed
         state, late_after = State.RECORDED, 0
-        if self.closed:
+        happened = self.happening(account, project, conversation)
+        if happened is None and self.closed:
             state = State.UNKNOWN
         elif self.special_ids:
             state, late_after = _told_by(conversation)
@@ -167,6 +189,7 @@ class World:
             id=conversation,
             state=state,
             late_after=late_after,
+            seconds=happened.seconds if happened else None,
         )
 
     def call(self, account: str, project: str, conversation: str) -> Call:

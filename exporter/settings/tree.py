@@ -111,11 +111,21 @@ class ApiSettings(Section):
         """Scheme, host and any path prefix that every request begins with; no final slash."""
         return self.base_url or _origin_of(self.surface, self.region)
 
+    @property
+    def list_origin(self) -> str | None:
+        """The same for the list of conversations, which only `platform-v3` has."""
+        return self.base_url or _origin_in(Surface.PLATFORM_V3, self.region)
+
+    @property
+    def detail_origin(self) -> str | None:
+        """The same for one conversation's description, which only `agents-v1` has."""
+        return self.base_url or _origin_in(Surface.AGENTS_V1, self.region)
+
 
 def _origin_of(surface: Surface, region: str) -> str:
-    origins = _ORIGINS[surface]
-    origin = origins.get(region) or origins.get(_COUNTERPARTS.get(region, ""))
+    origin = _origin_in(surface, region)
     if origin is None:
+        origins = _ORIGINS[surface]
         near = nearest(region, origins)
         meant = f" (did you mean {near!r}?)" if near else ""
         raise RuleError(
@@ -123,6 +133,11 @@ def _origin_of(surface: Surface, region: str) -> str:
             key="region",
         )
     return origin
+
+
+def _origin_in(surface: Surface, region: str) -> str | None:
+    origins = _ORIGINS[surface]
+    return origins.get(region) or origins.get(_COUNTERPARTS.get(region, ""))
 
 
 def _is_private(base_url: str) -> bool:

@@ -19,9 +19,11 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from exporter import client as client_module
-from exporter.client import Client, Timeouts, kind_of_foreign
+from exporter.answers import Body, kind_of_foreign, printable
+from exporter.client import Client, Timeouts
 from exporter.errors import ConfigError, ErrorKind, FetchError, PolicyError
 from exporter.model import Direction, Recording, Redaction, Surface
 from exporter.sandbox import (
@@ -78,6 +80,10 @@ def client_of(
     return Client(
         origin=origin, surface=surface, timeouts=timeouts, ca_file=ca_file, never_raw=never_raw
     )
+
+
+def proxy_of(origin: str) -> URL | None:
+    return client_of(origin)._proxies[URL(origin)][0]
 
 
 @dataclass
@@ -480,7 +486,7 @@ async def test_a_whole_body_is_whole_though_the_library_complains() -> None:
         content: Content = field(default_factory=Content)
 
     async def heard(content_length: int | None) -> bytes:
-        body = client_module.AudioBody(Response(content_length), "id", KEY)  # type: ignore[arg-type]
+        body = Body(Response(content_length), "id", KEY)  # type: ignore[arg-type]
         return b"".join([chunk async for chunk in body.chunks()])
 
     assert await heard(len(WAV)) == WAV
@@ -558,11 +564,11 @@ async def test_control_characters_and_halves_of_characters() -> None:
 @given(st.text(max_size=400))
 def test_printable(text: str) -> None:
     """Any text becomes one short line that every file, database and terminal can take."""
-    line = client_module._printable(text, KEY)
+    line = printable(text, KEY)
     assert line.isprintable()
     line.encode()
     assert len(line) <= 301
-    assert client_module._printable(line, KEY) == line or len(line) == 301
+    assert printable(line, KEY) == line or len(line) == 301
 
 
 async def test_the_correlation_id_of_a_recording_is_harmless() -> None:
@@ -689,8 +695,8 @@ async def test_a_proxy_does_not_see_what_is_meant_for_this_machine(
 def test_every_loopback_address_is_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of 127.0.0.0/8 and ::1 count, as they do where plain http is allowed."""
     monkeypatch.setenv("http_proxy", "http://proxy.example.com:3128")
-    assert client_of(f"http://{host}")._proxy is None
-    assert client_of("http://10.0.0.1")._proxy is not None
+    assert proxy_of(f"http://{host}") is None
+    assert proxy_of("http://10.0.0.1") is not None
 
 
 async def test_a_proxy_is_used_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -713,8 +719,8 @@ async def test_a_host_can_be_taken_from_the_proxy(monkeypatch: pytest.MonkeyPatc
     """NO_PROXY is respected, and the passwords of ~/.netrc are not sent to the API."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "example.com")
-    assert client_of("https://api.example.com")._proxy is None
-    assert client_of("https://api.example.org")._proxy is not None
+    assert proxy_of("https://api.example.com") is None
+    assert proxy_of("https://api.example.org") is not None
 
 
 async def test_passwords_of_other_programs_are_not_sent(

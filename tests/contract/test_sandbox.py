@@ -223,7 +223,7 @@ async def test_connections_are_kept() -> None:
 async def test_other_paths() -> None:
     """A path that is not the API's gets no envelope and no id, as from a wrong host."""
     async with Sandbox(world=WORLD, scenario=[Rule(action=Respond(500))]) as sandbox:
-        received = await ask(sandbox, "/v3/ws-1/P/conversations")
+        received = await ask(sandbox, "/v3/ws-1/P/recordings")
     assert received.status == 404
     assert received.headers["content-type"] == "text/html"
     assert "x-polyai-correlation-id" not in received.headers

@@ -47,7 +47,7 @@ def ask(
 ) -> answers.Answer:
     asked = answers.understand(path, query, secret, world)
     assert asked is not None
-    return answers.answer(asked, world, attempt=attempt, correlation_id="id-1")
+    return answers.audio(asked, world, attempt=attempt, now=0.0, correlation_id="id-1")
 
 
 @pytest.mark.parametrize(
