@@ -20,10 +20,12 @@ from exporter.stopping import StopReason
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from exporter.describing import Describing
     from exporter.job import Job
     from exporter.ledger import Ledger, LedgerThread, Totals
     from exporter.partitions import Partitions
     from exporter.pii_access import Finding
+    from exporter.results import MetadataCounts
     from exporter.sinks.base import Sink
     from exporter.stopping import Stop
     from exporter.throttle import Throttle
@@ -43,6 +45,7 @@ class Ending:
         thread: of the ledger.
         partitions: the archive's manifests.
         credential_of: name of the key of an (account, project).
+        describing: asked for descriptions; None: none were wanted.
     """
 
     job: Job
@@ -52,6 +55,7 @@ class Ending:
     thread: LedgerThread
     partitions: Partitions
     credential_of: Callable[[str, str], str]
+    describing: Describing | None = None
 
     async def report(self, info: RunInfo, *, elapsed_seconds: float, traffic: Throttle) -> Report:
         """Close the run, bring the manifests up to date and write the results.
@@ -76,7 +80,8 @@ class Ending:
         )
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
-        run = self._ended(info, totals, policy)
+        metadata = await self.describing.finished() if self.describing else None
+        run = self._ended(info, totals, policy, metadata)
         summary = await reporter.summary(
             findings=findings,
             elapsed_seconds=elapsed_seconds,
@@ -85,6 +90,7 @@ class Ending:
             retries=traffic.retries,
             rate_limited=traffic.rate_limited,
             expiry=await self._expiry(),
+            metadata=metadata,
         )
         try:
             finished_at = datetime.fromisoformat(run.finished_at)
@@ -92,7 +98,7 @@ class Ending:
             written: str | None = await reporter.write(run, summary)
         except DestinationError as error:
             self.stop.request(StopReason.of(error))
-            run = self._ended(info, totals, policy)
+            run = self._ended(info, totals, policy, metadata)
             written = await reporter.write_elsewhere(run, summary)
         if self.job.results_file is not None:
             output = self.job.settings.output
@@ -146,8 +152,20 @@ class Ending:
             _log.error("policy.broken", reason=broken.message, hint=broken.hint)
         return broken
 
-    def _ended(self, info: RunInfo, totals: Totals, policy: PolicyError | None) -> RunInfo:
-        status, exit_code = _verdict(totals, self.stop.reason, allow_missing=self.job.allow_missing)
+    def _ended(
+        self,
+        info: RunInfo,
+        totals: Totals,
+        policy: PolicyError | None,
+        metadata: MetadataCounts | None,
+    ) -> RunInfo:
+        failed, missing = _losses(totals, metadata)
+        status, exit_code = _verdict(
+            self.stop.reason,
+            failed=failed,
+            missing=missing,
+            allow_missing=self.job.allow_missing,
+        )
         if policy is not None and self.stop.reason is None:
             exit_code = policy.exit_code
         return msgspec.structs.replace(
@@ -158,14 +176,23 @@ class Ending:
         )
 
 
+def _losses(totals: Totals, metadata: MetadataCounts | None) -> tuple[bool, bool]:
+    """Whether anything failed, and whether anything is not there."""
+    counts = totals.by_status
+    failed = counts[Status.FAILED] + counts[Status.CANCELLED]
+    missing = counts[Status.NOT_FOUND] + counts[Status.GONE]
+    if metadata is not None:
+        failed += metadata.failed + metadata.cancelled
+        missing += metadata.not_found
+    return bool(failed), bool(missing)
+
+
 def _verdict(
-    totals: Totals, reason: StopReason | None, *, allow_missing: bool
+    reason: StopReason | None, *, failed: bool, missing: bool, allow_missing: bool
 ) -> tuple[RunStatus, int]:
     if reason is not None:
         status = RunStatus.INTERRUPTED if reason.by_signal else RunStatus.STOPPED
         return status, reason.exit_code
-    counts = totals.by_status
-    missing = counts[Status.NOT_FOUND] + counts[Status.GONE]
-    if counts[Status.FAILED] or counts[Status.CANCELLED] or (missing and not allow_missing):
+    if failed or (missing and not allow_missing):
         return RunStatus.PARTIAL, 1
     return (RunStatus.PARTIAL if missing else RunStatus.COMPLETE), 0

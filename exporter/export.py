@@ -12,6 +12,7 @@ import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +20,7 @@ import structlog
 from exporter import __version__
 from exporter.api import Api
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
+from exporter.describing import Describing
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
 from exporter.fetch import Fetcher
@@ -79,6 +81,7 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
             await run.plan()
             await run.fetch()
             await run.compare()
+            await run.describe()
         except ExporterError as error:
             run.stop_for(error)
         return await run.report()
@@ -119,6 +122,7 @@ class _Run:
         self.ledger: Ledger
         self.fetcher: Fetcher
         self.partitions: Partitions
+        self.describing: Describing | None = None
 
     def stop_for(self, error: ExporterError) -> None:
         """End the run because of an error that no recording can be blamed for."""
@@ -242,6 +246,33 @@ class _Run:
         )
         await pairing.run()
 
+    async def describe(self) -> None:
+        """Put the conversations' descriptions beside their recordings, where they are wanted.
+
+        Raises:
+            DestinationError: the archive or the ledger cannot be written.
+        """
+        settings = self.job.settings
+        if not settings.export.metadata:
+            return
+        self.describing = Describing(
+            make_asker=partial(self.api.new_asker, self.projects),
+            listing=self.api.listing,
+            sink=self.sink,
+            ledger=self.ledger,
+            thread=self.thread,
+            pii=settings.export.metadata_pii,
+            refresh=settings.export.refresh,
+            concurrency=settings.limits.concurrency,
+            stop=self.stop.event,
+        )
+        work = asyncio.create_task(self.describing.run())
+        guard = asyncio.create_task(self._roll_back(work))
+        await asyncio.wait([work])
+        guard.cancel()
+        if not work.cancelled():
+            work.result()
+
     def _credential_name(self, account_id: str, project_id: str) -> str:
         return self.job.credentials.of(account_id, project_id).name
 
@@ -330,6 +361,7 @@ class _Run:
             self.thread,
             self.partitions,
             self._credential_name,
+            self.describing,
         )
         return await ending.report(
             self.info(),

@@ -90,6 +90,10 @@ class Conversation:
     in_progress: bool = False
     location: Location | None = None
 
+    def __str__(self) -> str:
+        """For people: `account/project/conversation`."""
+        return f"{self.account_id}/{self.project_id}/{self.conversation_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
@@ -195,6 +199,34 @@ class Archived:
     correlation_id: str | None
     version: int = 1
     proof: Proof | None = None
+
+
+class MetadataPii(StrEnum):
+    """What is archived of the personal data in a conversation's description."""
+
+    DROP = "drop"  # nothing that may be any
+    KEEP = "keep"  # everything, as the API gave it
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMetadata:
+    """A conversation's description in the archive: a whole, verified file.
+
+    Attributes:
+        path: relative to the archive.
+        size: bytes.
+        sha256: hexadecimal digest of the file.
+        pii: what was done about personal data.
+        is_final: the call had ended when it was described.
+        fetched_at: when; None where only a partition's manifest told of it.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    pii: MetadataPii
+    is_final: bool
+    fetched_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from exporter.ledger import Totals
     from exporter.model import Outcome
     from exporter.planning import Preview
-    from exporter.results import Summary
+    from exporter.results import MetadataCounts, Summary
 
 _BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
 _MEANING: Final = {
@@ -215,6 +215,9 @@ def _print_numbers(console: Console, summary: Summary) -> None:
     if summary.errors:
         reasons = (f"{name} ({count})" for name, count in summary.errors.items())
         console.print(f"not exported: {', '.join(reasons)}", style="red", markup=False)
+    if (described := summary.metadata) is not None:
+        bad = described.failed or described.cancelled
+        console.print(_metadata(described), style="red" if bad else None)
     if summary.expiring or summary.expired:
         console.print(_expiry(summary), style="red", markup=False)
 
@@ -274,6 +277,15 @@ def print_findings(
 
 def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def _metadata(counts: MetadataCounts) -> str:
+    """What became of the conversations' descriptions."""
+    words = [f"{counts.exported} fetched", f"{counts.skipped} archived before"]
+    for name in ("not_found", "failed", "cancelled"):
+        if count := getattr(counts, name):
+            words.append(f"{count} {name.replace('_', ' ')}")
+    return f"{_count(counts.requested, 'description')} of conversations: {', '.join(words)}"
 
 
 def _expiry(summary: Summary) -> str:

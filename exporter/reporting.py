@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from exporter.ledger import Ledger, LedgerThread
     from exporter.pii_access import Finding
+    from exporter.results import MetadataCounts
     from exporter.sinks.base import Sink
 
 _PAGE = 1000
@@ -77,6 +78,7 @@ class Reporter:
         requests: int | None = None,
         retries: int | None = None,
         expiry: tuple[int, int] | None = None,
+        metadata: MetadataCounts | None = None,
     ) -> Summary:
         """The run in numbers; requests and retries by its outcomes where nobody counted them.
 
@@ -86,6 +88,7 @@ class Reporter:
             findings: about each (account, project).
             requests: sent for recordings.
             retries: of these, all but the first of each.
+            metadata: what became of the conversations' descriptions; None: none were asked for.
             expiry: how many recordings expire soon, and how many have; None: not known.
         """
         expiring, expired = expiry or (None, None)
@@ -110,6 +113,7 @@ class Reporter:
                 PiiAccess(account_id=account, project_id=project, state=finding.state)
                 for (account, project), finding in findings.items()
             ],
+            metadata=metadata,
         )
 
     async def write(self, run: RunInfo, summary: Summary) -> str:

@@ -76,10 +76,23 @@ class PiiAccess(msgspec.Struct, frozen=True, kw_only=True):
     state: PiiAccessState
 
 
+class MetadataCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Conversations by what became of their description; `requested` is the sum of the others."""
+
+    requested: Count
+    exported: Count
+    skipped: Count
+    not_found: Count
+    failed: Count
+    cancelled: Count
+    errors: dict[str, Count]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A run in numbers; `requested` is the sum of exported … cancelled, always.
 
-    `expiring` and `expired` are null where the config names no retention, or the run was killed.
+    `expiring` and `expired` are null where the config names no retention, or the run was killed;
+    `metadata` is null where none was asked for, likewise.
     """
 
     conversations: Count
@@ -103,6 +116,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     expired: Count | None
     errors: dict[str, Count]
     pii_access: list[PiiAccess]
+    metadata: MetadataCounts | None
 
 
 class AudioInfo(msgspec.Struct, frozen=True, kw_only=True):

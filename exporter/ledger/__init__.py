@@ -4,6 +4,7 @@ A run is planned into the ledger before anything is fetched. A planned recording
 counts as cancelled, so the numbers of a run add up whenever it ends, even by a loss of power.
 """
 
+from exporter.ledger.documents import ToDescribe
 from exporter.ledger.missing import KEPT, Missing, MissingGroup, PastRun
 from exporter.ledger.pairs import Compared, Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
@@ -23,5 +24,6 @@ __all__ = [
     "Partition",
     "PastRun",
     "Planned",
+    "ToDescribe",
     "Totals",
 ]

@@ -132,6 +132,19 @@ CREATE TABLE turns (                   -- of the latest run, where it fetches in
     seq INTEGER NOT NULL               -- of outcomes
 ) STRICT;
 """
+_METADATA: Final = """
+CREATE TABLE metadata (                -- descriptions of conversations that are archived
+    conversation INTEGER PRIMARY KEY REFERENCES conversations,
+    partition INTEGER NOT NULL REFERENCES partitions,
+    path TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    pii TEXT NOT NULL,                 -- drop, keep: what was done about personal data
+    is_final INTEGER NOT NULL,         -- 0: the call was in progress
+    fetched_at TEXT                    -- NULL: learnt from a partition's manifest
+) STRICT;
+CREATE INDEX metadata_by_partition ON metadata (partition);
+"""
 _PAIRS: Final = """
 CREATE TABLE pairs (                   -- raw and redacted of one direction, as compared
     conversation INTEGER NOT NULL REFERENCES conversations,
@@ -179,7 +192,7 @@ CREATE INDEX also_held_by_conversation ON also_held (conversation);
 _VERSION_4: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS + _ALSO_HELD
 # Columns that came later are added to new ledgers as to older ones: steps of old versions make
 # their tables of the same texts.
-TABLES: Final = _VERSION_4 + _ORIGIN + _CARRIED + _MISSING + _TURNS
+TABLES: Final = _VERSION_4 + _ORIGIN + _CARRIED + _MISSING + _TURNS + _METADATA
 
 
 def execute_all(db: sqlite3.Connection, script: str) -> None:
@@ -236,8 +249,8 @@ def _to_version_4(db: sqlite3.Connection) -> None:
 
 
 def _to_version_5(db: sqlite3.Connection) -> None:
-    """What is missing is kept, and recordings are fetched in an order of their own."""
-    execute_all(db, _ORIGIN + _CARRIED + _MISSING + _TURNS)
+    """What is missing is kept, and recordings have turns, and conversations descriptions."""
+    execute_all(db, _ORIGIN + _CARRIED + _MISSING + _TURNS + _METADATA)
 
 
 MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {

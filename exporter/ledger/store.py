@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.missing import MissingRecordings
+from exporter.ledger.documents import Documents
 from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.model import Order, Outcome, Recording, Redaction, Status
@@ -28,7 +28,7 @@ _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.spli
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(MissingRecordings):
+class Ledger(Documents):
     """The whole ledger."""
 
     # A run begins and is planned.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from exporter.layout import LayoutStyle
-from exporter.model import Direction, Order, Redaction, Surface
+from exporter.model import Direction, MetadataPii, Order, Redaction, Surface
 from exporter.pii_access import ENOUGH_IDENTICAL
 from exporter.settings.values import (
     Address,
@@ -220,6 +220,10 @@ class ExportSettings(Section):
     """How long the vendor keeps recordings, as contracted; the summary says what is lost when."""
     expiry_warning: Duration = timedelta(days=7)
     """What the vendor deletes within this time, and is not archived, is counted as expiring."""
+    metadata: Switch = False
+    """Archive the conversation's description beside its recordings, as `conversation.json`."""
+    metadata_pii: Annotated[MetadataPii, lower_case] = MetadataPii.DROP
+    """What is archived of its personal data: `drop` leaves out all that may be some."""
     recheck: Switch = False
     """Hash what is archived again before it is skipped, instead of comparing sizes only."""
     refresh: Switch = False

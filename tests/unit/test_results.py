@@ -94,6 +94,7 @@ def summary(**changes: Any) -> Summary:
         "expired": None,
         "errors": {},
         "pii_access": [access],
+        "metadata": None,
         **changes,
     }
     return Summary(**filled)

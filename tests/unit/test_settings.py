@@ -770,6 +770,8 @@ def test_the_settings_that_work() -> None:
         "export.order",
         "export.retention",
         "export.expiry_warning",
+        "export.metadata",
+        "export.metadata_pii",
         "export.recheck",
         "export.refresh",
         "limits.concurrency",
