@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from exporter import __version__
+from exporter import __version__, cli_archive
 from exporter.options import (
     AllowMissing,
-    Archive,
     AsJson,
     BaseUrl,
     Concurrency,
@@ -176,124 +175,91 @@ def plan(
 
 
 @app.command()
-def verify(
-    archive: Archive,
+def discover(
     *,
-    sample: Annotated[
-        str | None,
-        typer.Option(metavar="N|P%", help="Read back so many recordings only, drawn at random."),
+    account: Annotated[str, typer.Option(metavar="A", help="The account.")],
+    project: Annotated[str, typer.Option(metavar="P", help="The project (the agent).")],
+    start: Annotated[
+        str,
+        typer.Option("--from", metavar="T", help="A date, a time, today, yesterday, or -3d."),
+    ],
+    end: Annotated[
+        str, typer.Option("--to", metavar="T", help="Likewise; does not belong to the window.")
+    ],
+    timezone: Annotated[
+        str | None, typer.Option(metavar="TZ", help="Time zone of dates (IANA name).")
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Read back what was archived since: a date, 24h, 7d."),
+    client_env: Annotated[
+        str | None, typer.Option(metavar="live|pre-release|sandbox", help="Default: live.")
     ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHANNEL", help="Repeatable, or any. Default: all voice channels."),
     ] = None,
-    state_dir: StateDir = None,
-    progress: Progress = None,
-    json: AsJson = False,
-) -> None:
-    """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
-    from exporter import checking
-
-    with reported():
-        exit_code = checking.run(
-            archive,
-            sample=sample,
-            since=since,
-            concurrency=concurrency,
-            state_dir=state_dir,
-            progress=progress,
-            as_json=json,
-        )
-    raise typer.Exit(exit_code)
-
-
-@app.command()
-def status(
-    archive: Archive,
-    *,
-    everything: Annotated[
-        bool, typer.Option("--all", help="List every recording that is missing.")
+    include_in_progress: Annotated[
+        bool, typer.Option("--include-in-progress", help="Calls that have not ended, too.")
     ] = False,
-    failed_manifest: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Write what failed as a manifest: .yaml, .jsonl, or -."),
+    variant_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only of this variant of the agent.")
     ] = None,
-    state_dir: StateDir = None,
-    json: AsJson = False,
-) -> None:
-    """Say what ARCHIVE lacks (pending, failed, not found, gone), since when, and how runs ended."""
-    from exporter import inquiry
-
-    with reported():
-        inquiry.run(
-            archive,
-            state_dir=state_dir,
-            everything=everything,
-            failed_manifest=failed_manifest,
-            as_json=json,
-        )
-
-
-@app.command()
-def retry(
-    archive: Archive,
-    *,
+    query_type: Annotated[
+        str | None, typer.Option(metavar="transcript|semantic", help="How to look for --query.")
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only what is about this.")
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option(metavar="random", help="A random sample instead of all.")
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: -, standard output."),
+    ] = "-",
     config: Config = None,
     base_url: BaseUrl = None,
-    surface: Surface = None,
     region: Region = None,
-    concurrency: Concurrency = None,
     rate: Rate = None,
-    results: ResultsFile = None,
-    state_dir: StateDir = None,
-    timezone: Timezone = None,
-    wait: Wait = None,
-    max_failures: MaxFailures = None,
-    deadline: Deadline = None,
-    require_raw: RequireRaw = False,
-    never_raw: NeverRaw = False,
-    allow_missing: AllowMissing = False,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
-    progress: Progress = None,
-    json: JsonSummary = False,
 ) -> None:
-    """Ask again for what is pending or failed in ARCHIVE, and for nothing else."""
-    from exporter import running
+    """Write a manifest of the conversations that the API lists; `run -` takes it from a pipe."""
+    from exporter import discovering
 
-    given = flags(
+    given = {
+        ("account_id", "--account"): account,
+        ("project_id", "--project"): project,
+        ("from", "--from"): start,
+        ("to", "--to"): end,
+        ("timezone", "--timezone"): timezone,
+        ("client_env", "--client-env"): client_env,
+        ("include_in_progress", "--include-in-progress"): "true" if include_in_progress else None,
+        ("variant_id", "--variant-id"): variant_id,
+        ("query_type", "--query-type"): query_type,
+        ("query", "--query"): query,
+        ("sample", "--sample"): sample,
+    }
+    from_flags = flags(
         {
-            ("ARCHIVE", "output", "url"): archive,
             ("--base-url", "api", "base_url"): base_url,
-            ("--surface", "api", "surface"): surface,
             ("--region", "api", "region"): region,
-            ("--concurrency", "limits", "concurrency"): concurrency,
             ("--rate", "limits", "requests_per_second"): rate,
-            ("--state-dir", "output", "state_dir"): state_dir,
-            ("--timezone", "output", "timezone"): timezone,
-            ("--wait", "limits", "wait"): wait,
-            ("--max-failures", "limits", "max_failures"): max_failures,
-            ("--deadline", "limits", "deadline"): deadline,
-            ("--require-raw", "export", "require_raw"): require_raw or None,
-            ("--never-raw", "export", "never_raw"): never_raw or None,
             ("--log-format", "log", "format"): log_format,
             ("--log-level", "log", "level"): log_level,
         }
     )
     with reported():
-        exit_code = running.retry(
+        discovering.discover(
+            texts={key: value for (key, _), value in given.items() if value is not None},
+            words={"channel": tuple(channel)} if channel else {},
+            flag_names={**dict(given), "channel": "--channel"},
+            output=output,
             config_file=config,
-            flags=given,
-            results_file=results,
-            allow_missing=allow_missing,
-            progress=progress,
-            json_summary=json,
+            flags=from_flags,
         )
-    raise typer.Exit(exit_code)
+
+
+for _command in (cli_archive.verify, cli_archive.status, cli_archive.retry):
+    app.command()(_command)
 
 
 @app.command()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
+from exporter.certificate import stands
 from exporter.errors import DestinationError, PolicyError
 from exporter.job import Report
 from exporter.model import PiiAccessState, Status
@@ -80,6 +81,7 @@ class Ending:
         )
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
+        info = msgspec.structs.replace(info, discovered=await reporter.discovered())
         metadata = await self.describing.finished() if self.describing else None
         run = self._ended(info, totals, policy, metadata)
         summary = await reporter.summary(
@@ -128,7 +130,7 @@ class Ending:
         export = self.job.settings.export
         if export.retention is None:
             return None
-        gone = datetime.now(UTC) - export.retention
+        gone = self.job.now() - export.retention
         found = await self.thread.run(self.ledger.expiry, gone, gone + export.expiry_warning)
         expiring, expired = found
         if expiring or expired:
@@ -166,11 +168,13 @@ class Ending:
             missing=missing,
             allow_missing=self.job.allow_missing,
         )
+        if exit_code == 0 and not all(map(stands, info.discovered)):
+            status, exit_code = RunStatus.PARTIAL, 1
         if policy is not None and self.stop.reason is None:
             exit_code = policy.exit_code
         return msgspec.structs.replace(
             info,
-            finished_at=timestamp(datetime.now(UTC)),
+            finished_at=timestamp(self.job.now()),
             status=status,
             exit_code=exit_code,
         )

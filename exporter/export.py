@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from exporter.archive import check_free, layout_of, open_ledger, open_sink
 from exporter.describing import Describing
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
-from exporter.fetch import Fetcher
+from exporter.fetch import Fetcher, tell
 from exporter.hold import held, this_process
 from exporter.job import NullWatcher, StoppedWaitingError, new_run_id
 from exporter.ledger import Ledger, LedgerThread
@@ -37,15 +36,16 @@ from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
 from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
+from exporter.survey import Survey
 from exporter.target import target_of, with_drift
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
-    from exporter.model import Recording
     from exporter.sinks.base import Sink
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
@@ -77,7 +77,9 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         grace = asyncio.create_task(_hurry_after_grace(stop))
         stack.callback(grace.cancel)
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
+        _log.info("run.started", run=run.id, manifest=job.manifest_path)
         try:
+            await run.survey.discover(job.windows, job.spool)
             await run.plan()
             await run.fetch()
             await run.compare()
@@ -104,22 +106,23 @@ class _Run:
         self.stop = stop
         self.watcher = watcher
         self.sink = sink
-        self.started_at = datetime.now(UTC)
+        self.started_at = job.now()
         self.clock_start = time.monotonic()
         self.layout = layout_of(settings)
         self.api = Api(
             settings,
             job.credentials,
-            projects=job.spool.projects,
+            projects=job.projects,
             stop=stop,
             give_up=self.stop_for,
             clean=job.clean,
         )
-        self.projects = list(job.spool.projects)
+        self.projects = list(job.projects)
         self.failures = 0
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
+        self.survey: Survey
         self.fetcher: Fetcher
         self.partitions: Partitions
         self.describing: Describing | None = None
@@ -176,17 +179,18 @@ class _Run:
             run.projects.append(project)
         run.partitions = Partitions(sink, run.ledger, run.thread)
         await stack.enter_async_context(run.api)
+        run.survey = Survey(run.api, run.ledger, run.thread)
         run.fetcher = Fetcher(
             asker=run.api.asker,
             client=run.api.client,
             writer=Writer(sink, max_bytes=settings.limits.max_recording_bytes),
             pending_grace=settings.export.pending_grace,
+            now=job.now,
         )
         return run
 
     async def plan(self) -> None:
         """Decide about every recording of the manifest, and enter the decisions."""
-        _log.info("run.started", run=self.id, manifest=self.job.manifest_path)
         totals = await plan_into(
             self.ledger,
             self.thread,
@@ -194,8 +198,8 @@ class _Run:
             self.job.spool,
             settings=self.job.settings,
             partitions=self.partitions,
-            carried=carry_over(self.ledger, self.job.settings, self.projects),
-            order=self.job.settings.export.order or Order.MANIFEST,
+            carried=carry_over(self.ledger, self.job.settings, self.projects, now=self.job.now()),
+            order=self._order(),
             stop=self.stop.hurry,
         )
         _log.info(
@@ -208,6 +212,18 @@ class _Run:
             carried_over=totals.carried_over,
         )
         self.watcher.planned(totals)
+        if not self.stop.hurry.is_set():  # else not all that was found is entered
+            await self.survey.compare(expired_before=self._deleted_before())
+
+    def _deleted_before(self) -> datetime | None:
+        """Calls that began before this are deleted, as contracted; None: nobody said."""
+        retention = self.job.settings.export.retention
+        return None if retention is None else self.job.now() - retention
+
+    def _order(self) -> Order:
+        """Of fetching: what the list finds may be about to be deleted."""
+        usual = Order.OLDEST_FIRST if self.job.windows else Order.MANIFEST
+        return self.job.settings.export.order or usual
 
     async def fetch(self) -> None:
         """Fetch what is planned, until it is done or the run is to stop.
@@ -265,6 +281,7 @@ class _Run:
             refresh=settings.export.refresh,
             concurrency=settings.limits.concurrency,
             stop=self.stop.event,
+            now=self.job.now,
         )
         work = asyncio.create_task(self.describing.run())
         guard = asyncio.create_task(self._roll_back(work))
@@ -333,7 +350,7 @@ class _Run:
     async def _fetch_one(self, planned: Planned) -> Outcome:
         target = await target_of(planned, self.layout, self.sink, self.ledger, self.thread)
         outcome = await self.fetcher.fetch(planned.recording, target)
-        _tell(planned.recording, outcome)
+        tell(planned.recording, outcome)
         return with_drift(planned, outcome)
 
     def info(self) -> RunInfo:
@@ -367,27 +384,4 @@ class _Run:
             self.info(),
             elapsed_seconds=time.monotonic() - self.clock_start,
             traffic=self.api.throttle,
-        )
-
-
-def _tell(recording: Recording, outcome: Outcome) -> None:
-    if outcome.archived:
-        _log.debug(
-            "recording.exported",
-            recording=str(recording),
-            path=outcome.archived.path,
-            bytes=outcome.archived.size,
-            sha256=outcome.archived.sha256,
-            correlation_id=outcome.archived.correlation_id,
-        )
-    elif outcome.error:
-        log = _log.error if outcome.status is Status.FAILED else _log.warning
-        log(
-            f"recording.{outcome.status}",
-            recording=str(recording),
-            kind=outcome.error.kind,
-            reason=outcome.error.message,
-            http_status=outcome.error.http_status,
-            code=outcome.error.code,
-            correlation_id=outcome.error.correlation_id,
         )

@@ -98,3 +98,27 @@ class Fetcher:
             return False
         # A mistyped year must not be waited for until then.
         return -_CLOCKS_APART < self._now() - recording.started_at < self._pending_grace
+
+
+def tell(recording: Recording, outcome: Outcome) -> None:
+    """Log how a recording ended."""
+    if outcome.archived:
+        _log.debug(
+            "recording.exported",
+            recording=str(recording),
+            path=outcome.archived.path,
+            bytes=outcome.archived.size,
+            sha256=outcome.archived.sha256,
+            correlation_id=outcome.archived.correlation_id,
+        )
+    elif outcome.error:
+        log = _log.error if outcome.status is Status.FAILED else _log.warning
+        log(
+            f"recording.{outcome.status}",
+            recording=str(recording),
+            kind=outcome.error.kind,
+            reason=outcome.error.message,
+            http_status=outcome.error.http_status,
+            code=outcome.error.code,
+            correlation_id=outcome.error.correlation_id,
+        )

@@ -150,13 +150,12 @@ class Findings:
 
     def expect_also(self, held: Iterable[tuple[Recording, Archived]]) -> None:
         """A partition's manifest records these; where the ledger says otherwise, it is believed."""
+        self._also(_row(*one, 1) for one in held)
+
+    def _also(self, told: Iterable[tuple[object, ...]]) -> None:
         self._db.execute("BEGIN")
         try:
-            self._insert_expected(
-                "INSERT",
-                (_row(*one, 1) for one in held),
-                _ALSO,
-            )
+            self._insert_expected("INSERT", told, _ALSO)
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
@@ -180,20 +179,10 @@ class Findings:
         self, account_id: str, project_id: str, told: Iterable[tuple[str, KeptMetadata]]
     ) -> None:
         """A partition's manifest records these descriptions."""
-        self._db.execute("BEGIN")
-        try:
-            self._insert_expected(
-                "INSERT",
-                (
-                    _metadata_row(Conversation(account_id, project_id, name), kept, 1)
-                    for name, kept in told
-                ),
-                _ALSO,
-            )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        self._also(
+            _metadata_row(Conversation(account_id, project_id, name), kept, 1)
+            for name, kept in told
+        )
 
     def found(self, files: Sequence[tuple[str, int, str, str]]) -> None:
         """These files are there: path, bytes, time of the last change, kind."""

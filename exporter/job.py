@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from exporter.errors import ExporterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from exporter.credentials import Credentials
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from exporter.settings import Settings
     from exporter.spool import Spool
     from exporter.stopping import StopReason
+    from exporter.window import Window
+
+
+def utc_now() -> datetime:
+    """What time it is."""
+    return datetime.now(UTC)
 
 
 class Watcher(Protocol):
@@ -52,9 +58,11 @@ class Job:
         spool: the conversations of the manifest, checked to the last.
         manifest_path: as given; `<stdin>` for standard input.
         manifest_sha256: of the manifest's bytes.
+        windows: what is to be looked for in the list of conversations.
         allow_missing: not found and gone do not make the run fail.
         results_file: where to write the results besides the archive.
         clean: takes secrets out of a text before it is kept.
+        now: what time it is.
     """
 
     spool: Spool
@@ -62,9 +70,17 @@ class Job:
     manifest_sha256: str | None
     settings: Settings
     credentials: Credentials
+    windows: Sequence[Window] = ()
     allow_missing: bool = False
     results_file: Path | None = None
     clean: Callable[[str], str] = str
+    now: Callable[[], datetime] = utc_now
+
+    @property
+    def projects(self) -> list[tuple[str, str]]:
+        """(account, project) of everything that is to be asked for."""
+        listed = [(each.account_id, each.project_id) for each in self.windows]
+        return list(dict.fromkeys([*self.spool.projects, *listed]))
 
 
 @dataclass(frozen=True, slots=True)

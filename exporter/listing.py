@@ -150,7 +150,7 @@ class Listing:
             ConfigError: this region has no such API.
         """
         if self._detail_origin is None:
-            raise _not_here("one conversation's details")
+            raise _not_here("the description of one conversation")
         path = _DETAIL.format(
             project=quote(project_id, safe=""), conversation=quote(conversation_id, safe="")
         )
@@ -213,7 +213,8 @@ class PageReader:
     def __init__(self, correlation_id: str | None) -> None:
         self._correlation_id = correlation_id
         self._events = ijson.sendable_list()
-        self._parser = ijson.basic_parse_coro(self._events, use_float=True)
+        # Numbers as they are written: with use_float, one of more than 64 bits would be an error.
+        self._parser = ijson.basic_parse_coro(self._events)
         self._depth = 0
         self._in_list = False
         self._top_key = ""

@@ -108,7 +108,11 @@ class CarryOver:
 
 
 def carry_over(
-    source: Ledger, settings: Settings, projects: Iterable[tuple[str, str]] | None = None
+    source: Ledger,
+    settings: Settings,
+    projects: Iterable[tuple[str, str]] | None = None,
+    *,
+    now: datetime,
 ) -> CarryOver:
     """What the settings allow to be asked for again.
 
@@ -116,6 +120,7 @@ def carry_over(
         source: the ledger that knows what is pending.
         settings: of the run.
         projects: those that there are keys for; None: all.
+        now: what time it is.
     """
     export = settings.export
     return CarryOver(
@@ -123,7 +128,7 @@ def carry_over(
         None if projects is None else frozenset(projects),
         settings.api.origin,
         raw=not export.never_raw,
-        fresh=datetime.now(UTC) - export.pending_grace,
+        fresh=now - export.pending_grace,
     )
 
 
@@ -157,9 +162,9 @@ async def plan_into(
     planning = _Planning(ledger, thread, sink, settings, partitions, archive, stop)
     duplicates = 0
     choice = choice_of(settings)
-    for conversations in spool.batches(_BATCH):
+    for window, conversations in spool.batches(_BATCH):
         wanted = [one for each in conversations for one in recordings(each, choice)]
-        repeated = await planning.enter(wanted)
+        repeated = await planning.enter(wanted, window=window)
         if repeated is None:
             break
         duplicates += repeated
@@ -183,7 +188,9 @@ class _Planning:
     archive: Ledger | None
     stop: asyncio.Event | None
 
-    async def enter(self, wanted: Sequence[Recording], *, carried_over: bool = False) -> int | None:
+    async def enter(
+        self, wanted: Sequence[Recording], *, window: int = 0, carried_over: bool = False
+    ) -> int | None:
         """Decide about these; how many were named before, or None once it is to stop."""
         if self._is_to_stop():
             return None
@@ -199,7 +206,11 @@ class _Planning:
             _decided(one, decide(one.archived, size, is_sound=is_sound, refresh=export.refresh))
             for one, (size, is_sound) in zip(looked, found, strict=True)
         ]
-        return await self.thread.run(self.ledger.plan, decisions, carried_over=carried_over)
+        repeated = await self.thread.run(self.ledger.plan, decisions, carried_over=carried_over)
+        if window:
+            numbers = {one.conversation for one in looked}
+            await self.thread.run(self.ledger.note_found, window, numbers)
+        return repeated
 
     def _is_to_stop(self) -> bool:
         return self.stop is not None and self.stop.is_set()
@@ -269,7 +280,7 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
             spool,
             settings=settings,
             partitions=Partitions(sink, ledger, thread, archive=archive),
-            carried=carry_over(archive, settings) if archive else None,
+            carried=carry_over(archive, settings, now=datetime.now(UTC)) if archive else None,
             archive=archive,
         )
         counts: dict[tuple[str, str, str], Counter[Status]] = {}

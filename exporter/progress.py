@@ -18,19 +18,21 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from exporter.certificate import equation, objections
 from exporter.model import PiiAccessState, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
+    from exporter.discovery import Discovered
     from exporter.findings import Tally
     from exporter.job import Report
     from exporter.ledger import Totals
     from exporter.model import Outcome
     from exporter.planning import Preview
-    from exporter.results import MetadataCounts, Summary
+    from exporter.results import MetadataCounts, Summary, WindowInfo
 
 _BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
 _MEANING: Final = {
@@ -188,18 +190,17 @@ def print_report(report: Report) -> None:
     table.add_row("requested", str(summary.requested), about, style="bold")
     console.print(table)
     _print_numbers(console, summary)
+    for window in run.discovered:
+        _print_window(console, window)
     for project, finding in report.pii_access.items():
         state = finding.state.replace("_", " ")
         bad = finding.state is PiiAccessState.SUSPECTED_MISSING
         words = f"PII access in {'/'.join(project)}: {state} ({finding.reason})"
         console.print(words, style="red" if bad else None, markup=False)
     if report.policy:
-        console.print(f"policy broken: {report.policy.message}", style="red", markup=False)
-        console.print(f"hint: {report.policy.hint}", markup=False)
+        _print_trouble(console, f"policy broken: {report.policy.message}", report.policy.hint)
     if report.reason:
-        console.print(f"ended early: {report.reason.message}", style="red", markup=False)
-        if report.reason.hint:
-            console.print(f"hint: {report.reason.hint}", markup=False)
+        _print_trouble(console, f"ended early: {report.reason.message}", report.reason.hint)
     console.print(f"archive: {run.archive}", markup=False)
     if report.results_path:
         console.print(f"results: {report.results_path}", markup=False)
@@ -222,9 +223,26 @@ def _print_numbers(console: Console, summary: Summary) -> None:
         console.print(_expiry(summary), style="red", markup=False)
 
 
-def print_preview(found: Preview, archive: str) -> None:
+def _print_trouble(console: Console, words: str, hint: str) -> None:
+    console.print(words, style="red", markup=False)
+    if hint:
+        console.print(f"hint: {hint}", markup=False)
+
+
+def _print_window(console: Console, window: WindowInfo) -> None:
+    """What a run can vouch for of a window, or what speaks against it."""
+    where = f"{window.account_id}/{window.project_id} from {window.start} to {window.end}"
+    console.print(f"conversations in {where}: {equation(window)}", markup=False)
+    for objection in objections(window):
+        console.print(f"in {where}: {objection}", style="red", markup=False)
+
+
+def print_preview(found: Preview, archive: str, listed: Sequence[Discovered] = ()) -> None:
     """What a run would do, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
+    for one in listed:
+        left_out = f", {one.left_out.total()} left out" if one.left_out else ""
+        console.print(f"{one.window}: {one.taken} to export{left_out}", markup=False)
     columns = "account", "project", "date", "new", "archived"
     table = _table(f"plan for the archive {archive}", *columns, numbers=("new", "archived"))
     for each in found.partitions:
@@ -282,9 +300,11 @@ def _count(number: int, one: str, many: str = "") -> str:
 def _metadata(counts: MetadataCounts) -> str:
     """What became of the conversations' descriptions."""
     words = [f"{counts.exported} fetched", f"{counts.skipped} archived before"]
-    for name in ("not_found", "failed", "cancelled"):
-        if count := getattr(counts, name):
-            words.append(f"{count} {name.replace('_', ' ')}")
+    words += [
+        f"{count} {name.replace('_', ' ')}"
+        for name in ("not_found", "failed", "cancelled")
+        if (count := getattr(counts, name))
+    ]
     return f"{_count(counts.requested, 'description')} of conversations: {', '.join(words)}"
 
 

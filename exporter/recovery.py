@@ -61,6 +61,7 @@ async def recover(
         enough_identical=run.config.get("export", {}).get("enough_identical", ENOUGH_IDENTICAL)
     )
     summary = await reporter.summary(elapsed_seconds=elapsed, rate_limited=0, findings=findings)
+    run = msgspec.structs.replace(run, discovered=await reporter.discovered())
     written = await reporter.write(run, summary)
     _log.info("results.written_later", run=left.run_id, results=written)
 

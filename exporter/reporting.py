@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from exporter.certificate import certificate
 from exporter.errors import DestinationError
 from exporter.layout import RESERVED
 from exporter.pii_access import ENOUGH_IDENTICAL, judge
@@ -19,6 +20,7 @@ from exporter.results import (
     Result,
     RunInfo,
     Summary,
+    WindowInfo,
     render,
     to_result,
 )
@@ -115,6 +117,20 @@ class Reporter:
             ],
             metadata=metadata,
         )
+
+    async def discovered(self) -> list[WindowInfo]:
+        """What the run looked for in the list of conversations, and what became of it."""
+        return [
+            certificate(
+                each.window,
+                each.told,
+                conversations=each.conversations,
+                recordings=each.recordings,
+                missing=each.shrinkage.missing if each.shrinkage else None,
+                expired=each.shrinkage.expired if each.shrinkage else None,
+            )
+            for each in await self._thread.run(self._ledger.finds)
+        ]
 
     async def write(self, run: RunInfo, summary: Summary) -> str:
         """Write the results into the archive; returns where they lie.

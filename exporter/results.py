@@ -53,6 +53,65 @@ class ManifestInfo(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Sha256 | None
 
 
+class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a recording is not there."""
+
+    kind: ErrorKind
+    http_status: int | None
+    code: str | None
+    message: str
+    correlation_id: str | None
+
+
+class FiltersInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Which conversations of a window were asked for."""
+
+    client_env: str
+    channel: list[str]
+    include_in_progress: bool
+    variant_id: str | None
+    query_type: str | None
+    query: str | None
+    sample: str | None
+
+
+class WindowCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How what was found in a window ended."""
+
+    archived: Count
+    pending: Count
+    not_found: Count
+    gone: Count
+    failed: Count
+    cancelled: Count
+
+
+class WindowInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A window that the run looked for conversations in, and its certificate.
+
+    `balances` says that `found` is the sum of `left_out` and `conversations`. A conversation is
+    archived if all its recordings are. `missing` and `expired` are null where nothing could be
+    compared with an earlier run.
+    """
+
+    account_id: str
+    project_id: str
+    start: Time = msgspec.field(name="from")
+    end: Time = msgspec.field(name="to")
+    timezone: str
+    filters: FiltersInfo
+    complete: bool
+    found: Count
+    left_out: dict[str, Count]
+    conversations: WindowCounts
+    recordings: WindowCounts
+    balances: bool
+    missing: Count | None
+    expired: Count | None
+    pages: Count
+    error: ErrorDetail | None
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One invocation."""
 
@@ -66,6 +125,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     archive: str
     surface: Surface
     config: dict[str, Any]
+    discovered: list[WindowInfo] = []
 
 
 class PiiAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,16 +187,6 @@ class AudioInfo(msgspec.Struct, frozen=True, kw_only=True):
     channels: Count
     bits_per_sample: Count
     duration_seconds: float
-
-
-class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a recording is not there."""
-
-    kind: ErrorKind
-    http_status: int | None
-    code: str | None
-    message: str
-    correlation_id: str | None
 
 
 class DriftInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,21 +17,25 @@ from exporter import log
 from exporter.credentials import Credentials
 from exporter.errors import ConfigError
 from exporter.export import export
+from exporter.interruptible import interruptible
 from exporter.job import Job, NullWatcher, Report, Watcher
 from exporter.leftovers import RETRY, ledger_of, left_over
 from exporter.loader import open_manifest
 from exporter.planning import choice_of, preview
 from exporter.policy import without_raw
+from exporter.queries import list_windows, projects_of, windows_of
 from exporter.settings import load_settings
 from exporter.spool import Spool
-from exporter.stopping import Interrupted, Stop, StopReason, exit_code_of
+from exporter.stopping import Stop, StopReason, exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from exporter.discovery import Discovered
     from exporter.model import Conversation
     from exporter.settings import Flag, Settings
+    from exporter.window import Query, Window
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CUT_SHORT = "interrupted before the results were written; what is archived stays"
@@ -55,7 +59,7 @@ def run(
         ExporterError: nothing could be begun.
     """
     with (
-        _interruptible(),
+        interruptible(),
         open_manifest(manifest, format=manifest_format, stdin=sys.stdin.buffer) as opened,
     ):
         settings = load_settings(
@@ -69,6 +73,7 @@ def run(
             settings,
             source=opened.source,
             sha256=lambda: opened.sha256,
+            windows=lambda: windows_of(opened.queries, settings),
             results_file=results_file,
             allow_missing=allow_missing,
             progress=progress,
@@ -92,7 +97,7 @@ def retry(
     Raises:
         ExporterError: nothing could be begun.
     """
-    with _interruptible(), contextlib.ExitStack() as stack:
+    with interruptible(), contextlib.ExitStack() as stack:
         settings = load_settings(flags=flags, config_file=config_file, environ=environ)
         ledger = stack.enter_context(ledger_of(settings.output.url, settings.output.state_dir))
         return _carry_out(
@@ -104,6 +109,7 @@ def retry(
             settings,
             source=RETRY,
             sha256=lambda: None,
+            windows=list,
             results_file=results_file,
             allow_missing=allow_missing,
             progress=progress,
@@ -118,6 +124,7 @@ def _carry_out(
     *,
     source: str,
     sha256: Callable[[], str | None],
+    windows: Callable[[], Sequence[Window]],
     results_file: Path | None,
     allow_missing: bool,
     progress: bool | None,
@@ -131,6 +138,7 @@ def _carry_out(
         settings: of the run.
         source: where they come from, as the results tell it.
         sha256: of the manifest, once they were read.
+        windows: what is to be looked for in the list besides, likewise.
         results_file: as in `Job`, like the next.
         allow_missing: likewise.
         progress: show it; None: on a terminal.
@@ -145,7 +153,8 @@ def _carry_out(
     credentials = Credentials(settings.credentials, environ)
     with Spool() as spool:
         spool.fill(conversations)
-        credentials.require(spool.projects)
+        listed = windows()
+        credentials.require([*spool.projects, *projects_of(listed)])
         for credential in credentials.readable():
             redactor.add(credential.key)
         job = Job(
@@ -154,6 +163,7 @@ def _carry_out(
             manifest_sha256=sha256(),
             settings=settings,
             credentials=credentials,
+            windows=listed,
             allow_missing=allow_missing,
             results_file=results_file,
             clean=redactor.text,
@@ -171,23 +181,6 @@ def _allowed(conversations: Iterator[Conversation], settings: Settings) -> Itera
     if settings.export.never_raw:
         return without_raw(conversations, choice_of(settings))
     return conversations
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Before the run begins, SIGTERM ends the program as tidily as SIGINT does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-
-    def on_signal(number: int, _frame: object) -> None:
-        raise Interrupted(signal.Signals(number), "terminated: nothing was under way")
-
-    before = signal.signal(signal.SIGTERM, on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 async def _export(job: Job, watcher: Watcher, hide: Callable[[], None]) -> Report:
@@ -268,13 +261,32 @@ def plan(
             manifest_config=opened.config,
             environ=environ,
         )
-        log.configure(json=False, level="error", redactor=log.Redactor())
+        redactor = log.Redactor()
+        log.configure(json=False, level="error", redactor=redactor)
         with Spool() as spool:
             spool.fill(_allowed(opened.conversations(), settings))
+            listed = asyncio.run(_listed(opened.queries, spool, settings, environ, redactor))
             found = asyncio.run(preview(spool, settings))
     if as_json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
     else:
         from exporter.progress import print_preview  # noqa: PLC0415 (rich is slow to import)
 
-        print_preview(found, settings.output.url)
+        print_preview(found, settings.output.url, listed)
+
+
+async def _listed(
+    queries: Sequence[Query],
+    spool: Spool,
+    settings: Settings,
+    environ: Mapping[str, str],
+    redactor: log.Redactor,
+) -> list[Discovered]:
+    """What the list has of the manifest's queries, for which alone a plan needs keys."""
+    windows = windows_of(queries, settings)
+    if not windows:
+        return []
+    credentials = Credentials(settings.credentials, environ)
+    for credential in credentials.require(projects_of(windows)):
+        redactor.add(credential.key)
+    return await list_windows(windows, spool, settings, credentials, clean=redactor.text)

@@ -10,6 +10,7 @@ from exporter.model import Direction, Redaction
 from exporter.partition import partition_schema
 from exporter.results import results_schema
 from exporter.settings import Settings
+from exporter.window import ClientEnv, QueryType, Sample
 from exporter.yamldoc import nearest, show
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ _TIME = {
     "format": "date-time",
     "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.,]+ ?(?:[Zz]|[+-][0-9:]+)$",
     "examples": ["2026-05-21T22:14:03Z", "2026-05-21T22:14:03+02:00"],
+}
+_TRUTH = {"enum": [True, False, "true", "false", None]}
+_MOMENT = {
+    "type": "string",
+    "pattern": "^(?:today|yesterday|-[0-9]{1,5}d|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ].+)?)$",
+    "examples": ["yesterday", "-3d", "2026-05-21", "2026-05-21T08:00:00Z"],
 }
 
 
@@ -62,6 +69,7 @@ def _manifest_schema() -> dict[str, Any]:
     entry = {
         "id": _described(_IDENTIFIER, "The conversation, as the API writes it."),
         "started_at": _described(_TIME, "When the call began, with an offset."),
+        "in_progress": _described(_TRUTH, "The call had not ended when it was listed."),
         **shared,
     }
     return {
@@ -81,6 +89,17 @@ def _manifest_schema() -> dict[str, Any]:
                 "description": "How to export: any key of the config.",
                 "anyOf": [{"$ref": "#/$defs/Settings"}, {"type": "null"}],
             },
+            "discover": {
+                "description": "What to look for in the list of conversations.",
+                "type": "array",
+                "maxItems": 1000,
+                "items": {
+                    "type": "object",
+                    "properties": {**_query_keys(), **shared},
+                    "required": ["from", "to"],
+                    "additionalProperties": False,
+                },
+            },
             "conversations": {
                 "type": "array",
                 "items": {
@@ -96,10 +115,35 @@ def _manifest_schema() -> dict[str, Any]:
                 },
             },
         },
-        "required": ["version", "conversations"],
+        "required": ["version"],
+        "anyOf": [{"required": ["conversations"]}, {"required": ["discover"]}],
         "additionalProperties": False,
         "$defs": {**config.pop("$defs"), "Settings": config},
     }
+
+
+def _query_keys() -> dict[str, Any]:
+    """Of a query, those that entries do not have."""
+    text = {"type": ["string", "null"]}
+    plain = {"type": ["string", "integer"], "pattern": "^[A-Za-z0-9][A-Za-z0-9._:@=+-]{0,199}$"}
+    channels = {"type": "array", "items": plain, "minItems": 1, "maxItems": 100}
+    channel = {"anyOf": [channels, plain, {"type": "null"}]}
+    return {
+        "from": _described(_MOMENT, "The first moment of the window."),
+        "to": _described(_MOMENT, "The first moment that does not belong to it any more."),
+        "timezone": _described(text, "Of dates and times without an offset; an IANA name."),
+        "client_env": _one_of(ClientEnv, "The environment; live when not given."),
+        "channel": _described(channel, "Channels, or any; all voice channels when not given."),
+        "include_in_progress": _described(_TRUTH, "Calls that have not ended, too."),
+        "variant_id": _described({"anyOf": [plain, {"type": "null"}]}, "Of the agent."),
+        "query_type": _one_of(QueryType, "How to look for `query`."),
+        "query": _described({**text, "minLength": 1, "maxLength": 2000}, "What it is about."),
+        "sample": _one_of(Sample, "Some of them instead of all."),
+    }
+
+
+def _one_of(kind: type[ClientEnv | QueryType | Sample], description: str) -> dict[str, Any]:
+    return {"enum": [*(member.value for member in kind), None], "description": description}
 
 
 def _described(schema: dict[str, Any], description: str) -> dict[str, Any]:

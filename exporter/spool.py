@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from datetime import datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
@@ -32,6 +32,18 @@ _Row = tuple[
     tuple[Redaction, ...] | None,
     bool,
 ]
+
+
+class Batch(NamedTuple):
+    """Some conversations of a spool.
+
+    Attributes:
+        window: the number of the window that they were found in; 0: the manifest names them.
+        conversations: in order.
+    """
+
+    window: int
+    conversations: list[Conversation]
 
 
 class Spool:
@@ -57,8 +69,12 @@ class Spool:
         with contextlib.suppress(OSError):  # a full disk: what is buffered is not wanted any more
             self._file.close()
 
-    def fill(self, conversations: Iterable[Conversation]) -> None:
+    def fill(self, conversations: Iterable[Conversation], *, window: int = 0) -> None:
         """Read them all; what the iterable raises comes out as it is.
+
+        Args:
+            conversations: each is written as soon as some more are there.
+            window: the number of the window that they were found in; 0: in none.
 
         Raises:
             DestinationError: there is no room for temporary files.
@@ -79,17 +95,18 @@ class Spool:
                 )
             )
             if len(batch) == _WRITE_BATCH:
-                self._write(batch)
+                self._write(window, batch)
                 batch = []
-        self._write(batch)
+        if batch:
+            self._write(window, batch)
 
     @property
     def projects(self) -> list[tuple[str, str]]:
         """(account, project) of all conversations."""
         return list(self._projects)
 
-    def _write(self, batch: list[_Row]) -> None:
-        data = self._encode(batch)
+    def _write(self, window: int, batch: list[_Row]) -> None:
+        data = self._encode((window, batch))
         try:
             self._file.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
             self._file.flush()  # a full disk is told here, not when reading begins
@@ -99,16 +116,19 @@ class Spool:
                 hint="Free some space there, or point TMPDIR to another folder.",
             ) from None
 
-    def batches(self, at_least: int) -> Iterator[list[Conversation]]:
-        """All conversations in order, so many or a few more at a time."""
-        decode = msgspec.msgpack.Decoder(list[_Row]).decode
+    def batches(self, at_least: int) -> Iterator[Batch]:
+        """All conversations in order, so many or a few more at a time, fewer at a window's end."""
+        decode = msgspec.msgpack.Decoder(tuple[int, list[_Row]]).decode
         self._file.seek(0)
-        batch: list[Conversation] = []
+        batch = Batch(0, [])
         while length := self._file.read(_LENGTH_BYTES):
-            rows = decode(self._file.read(int.from_bytes(length, "big")))
-            batch.extend(Conversation(*row) for row in rows)
-            if len(batch) >= at_least:
+            window, rows = decode(self._file.read(int.from_bytes(length, "big")))
+            if batch.conversations and (
+                window != batch.window or len(batch.conversations) >= at_least
+            ):
                 yield batch
-                batch = []
-        if batch:
+                batch = Batch(window, [])
+            batch = batch._replace(window=window)
+            batch.conversations.extend(Conversation(*row) for row in rows)
+        if batch.conversations:
             yield batch

@@ -18,4 +18,6 @@ def back_to_version_4(db: sqlite3.Connection) -> None:
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for table in re.findall(r"CREATE TABLE (\w+)", text):
             db.execute(f"DROP TABLE {table}")
+    for table in ("found", "listed", "windows", "queries"):
+        db.execute(f"DROP TABLE {table}")
     db.execute("PRAGMA user_version = 4")

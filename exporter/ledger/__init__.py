@@ -5,6 +5,7 @@ counts as cancelled, so the numbers of a run add up whenever it ends, even by a 
 """
 
 from exporter.ledger.documents import ToDescribe
+from exporter.ledger.finds import Finds, Shrinkage
 from exporter.ledger.missing import KEPT, Missing, MissingGroup, PastRun
 from exporter.ledger.pairs import Compared, Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
@@ -14,6 +15,7 @@ from exporter.ledger.thread import LedgerThread
 __all__ = [
     "KEPT",
     "Compared",
+    "Finds",
     "Ledger",
     "LedgerThread",
     "LeftRun",
@@ -24,6 +26,7 @@ __all__ = [
     "Partition",
     "PastRun",
     "Planned",
+    "Shrinkage",
     "ToDescribe",
     "Totals",
 ]

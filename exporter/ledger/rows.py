@@ -268,3 +268,9 @@ def to_outcome(row: Sequence[Any], archived: Sequence[Any]) -> Outcome:
         attempts,
         Drift(drift[0].hex(), drift[1]) if drift[0] else None,
     )
+
+
+def told(carried_over: int, columns: Sequence[Any], archived: Sequence[Any]) -> Outcome:
+    """As `to_outcome`, and whether it was left by an earlier run."""
+    outcome = to_outcome(columns, archived)
+    return replace(outcome, carried_over=True) if carried_over else outcome

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-VERSION: Final = 5
+VERSION: Final = 6
 APPLICATION_ID: Final = 0x504F4C59  # lets `file` and others tell our database from others
 
 _PROJECTS: Final = """
@@ -189,10 +189,42 @@ CREATE TABLE also_held (               -- the same version once more, as another
 CREATE INDEX also_held_by_partition ON also_held (partition);
 CREATE INDEX also_held_by_conversation ON also_held (conversation);
 """
-_VERSION_4: Final = _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS + _ALSO_HELD
+_WINDOWS: Final = """
+CREATE TABLE queries (                 -- questions to the list of conversations, without their time
+    id INTEGER PRIMARY KEY,
+    query TEXT NOT NULL UNIQUE         -- project and filters (JSON)
+) STRICT;
+CREATE TABLE windows (                 -- what every run looked for in the list, and when
+    id INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs,
+    query INTEGER NOT NULL REFERENCES queries,
+    window TEXT NOT NULL,              -- as the results tell it (JSON)
+    starts_at TEXT NOT NULL,
+    ends_at TEXT NOT NULL,
+    told TEXT,                         -- what the list told (JSON); NULL: the run ended first
+    missing INTEGER,                   -- listed by an earlier run, and not by this one;
+    expired INTEGER                    -- likewise, but expected; NULL, both: not compared
+) STRICT;
+CREATE INDEX windows_by_run ON windows (run);
+CREATE TABLE found (                   -- the latest run's windows; emptied when the next one begins
+    window INTEGER NOT NULL REFERENCES windows,
+    conversation INTEGER NOT NULL REFERENCES conversations,
+    PRIMARY KEY (window, conversation)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE listed (                  -- what the list of a query ever held
+    query INTEGER NOT NULL REFERENCES queries,
+    started_at TEXT NOT NULL,
+    conversation INTEGER NOT NULL REFERENCES conversations,
+    PRIMARY KEY (query, started_at, conversation)
+) STRICT, WITHOUT ROWID;
+"""
+_VERSION_5: Final = (
+    _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS + _ALSO_HELD + _WINDOWS
+)
 # Columns that came later are added to new ledgers as to older ones: steps of old versions make
 # their tables of the same texts.
-TABLES: Final = _VERSION_4 + _ORIGIN + _CARRIED + _MISSING + _TURNS + _METADATA
+_VERSION_6: Final = _ORIGIN + _CARRIED + _MISSING + _TURNS + _METADATA
+TABLES: Final = _VERSION_5 + _VERSION_6
 
 
 def execute_all(db: sqlite3.Connection, script: str) -> None:
@@ -249,8 +281,13 @@ def _to_version_4(db: sqlite3.Connection) -> None:
 
 
 def _to_version_5(db: sqlite3.Connection) -> None:
+    """Windows. No run has looked for anything yet."""
+    execute_all(db, _WINDOWS)
+
+
+def _to_version_6(db: sqlite3.Connection) -> None:
     """What is missing is kept, and recordings have turns, and conversations descriptions."""
-    execute_all(db, _ORIGIN + _CARRIED + _MISSING + _TURNS + _METADATA)
+    execute_all(db, _VERSION_6)
 
 
 MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {
@@ -258,5 +295,6 @@ MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {
     3: _to_version_3,
     4: _to_version_4,
     5: _to_version_5,
+    6: _to_version_6,
 }
 """The step that leads to each version from the one before."""

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
 from exporter.ledger.documents import Documents
+from exporter.ledger.finds import Windows
 from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
 from exporter.model import Order, Outcome, Recording, Redaction, Status
@@ -28,7 +29,7 @@ _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.spli
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Documents):
+class Ledger(Documents, Windows):
     """The whole ledger."""
 
     # A run begins and is planned.
@@ -48,6 +49,7 @@ class Ledger(Documents):
         with self._transaction():
             self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
             self._db.execute("DELETE FROM turns")
+            self._db.execute("DELETE FROM found")
             cursor = self._db.execute(
                 "INSERT INTO runs (run_id, started_at, seen_at, info, origin)"
                 " VALUES (?, ?, ?, ?, ?)",
@@ -377,7 +379,7 @@ class Ledger(Documents):
         ).fetchall()
         last = 8 + rows.OUTCOME_WIDTH
         page = [
-            (row[0], rows.to_recording(row[3:8]), _told(row[2], row[8:last], row[last:]))
+            (row[0], rows.to_recording(row[3:8]), rows.told(row[2], row[8:last], row[last:]))
             for row in found
         ]
         held = [
@@ -394,8 +396,3 @@ class Ledger(Documents):
             )
             for seq, recording, outcome in page
         ]
-
-
-def _told(carried_over: int, columns: Sequence[Any], archived: Sequence[Any]) -> Outcome:
-    outcome = rows.to_outcome(columns, archived)
-    return replace(outcome, carried_over=True) if carried_over else outcome

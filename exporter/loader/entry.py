@@ -14,9 +14,17 @@ from exporter.yamldoc import nearest, show
 if TYPE_CHECKING:
     from exporter.errors import Location
 
-ENTRY_KEYS = ("id", "started_at", "account_id", "project_id", "directions", "redaction")
+ENTRY_KEYS = (
+    "id",
+    "started_at",
+    "account_id",
+    "project_id",
+    "directions",
+    "redaction",
+    "in_progress",
+)
 DEFAULT_KEYS = ("account_id", "project_id", "directions", "redaction")
-LIST_KEYS = frozenset({"directions", "redaction"})
+LIST_KEYS = frozenset({"directions", "redaction", "channel"})
 IDENTIFIER_KEYS = frozenset({"id", "account_id", "project_id"})
 
 # What other tools call the same thing, where the spelling alone would lead to the wrong key.
@@ -26,6 +34,7 @@ SYNONYMS = {
     "conversation": "id",
     "conversation_id": "id",
     "conversationId": "id",
+    "inProgress": "in_progress",
     "date": "started_at",
     "redacted": "redaction",
     "start_time": "started_at",
@@ -96,6 +105,7 @@ def build(
     project_id: str | None,
     directions: tuple[str, ...] | None,
     redaction: tuple[str, ...] | None,
+    in_progress: str | None,
     defaults: Defaults,
     location: Location,
 ) -> Conversation:
@@ -108,6 +118,7 @@ def build(
         project_id: likewise.
         directions: the words as written; one word alone counts as a list of one.
         redaction: likewise.
+        in_progress: the word as written.
         defaults: for what the entry does not say.
         location: where the entry stands.
 
@@ -132,7 +143,8 @@ def build(
         moment(started_at) if started_at is not None else None,
         parse_directions(directions) if directions is not None else defaults.directions,
         parse_redaction(redaction) if redaction is not None else defaults.redaction,
-        False,  # noqa: FBT003 - by position, because a million keyword arguments take a second
+        # By position, because a million keyword arguments take a second.
+        in_progress is not None and truth("in_progress", in_progress),
         location,
     )
 
@@ -155,6 +167,18 @@ def check_identifier(key: str, text: str) -> None:
     else:
         found = f"{show(text)}, which begins with {show(text[0])}"
     raise BadValueError(key, f"{key}: found {found}, expected {_IDENTIFIER_RULE}")
+
+
+def truth(key: str, word: str) -> bool:
+    """What `true` and `false` mean.
+
+    Raises:
+        BadValueError: it is another word.
+    """
+    found = {"true": True, "false": False}.get(word.lower())
+    if found is None:
+        raise BadValueError(key, f"{key}: found {show(word)}, expected true or false")
+    return found
 
 
 # A manifest names few accounts and projects, again and again.

@@ -138,6 +138,7 @@ def _conversation(values: dict[str, str], rows: _Rows) -> Conversation:
         project_id=get("project_id") or None,
         directions=_words(get("directions")),
         redaction=_words(get("redaction")),
+        in_progress=get("in_progress") or None,
         defaults=NO_DEFAULTS,
         location=rows.location(),
     )

@@ -48,6 +48,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     started_at: str | msgspec.UnsetType | None = _UNSET
     directions: str | list[str] | msgspec.UnsetType | None = _UNSET
     redaction: str | list[str] | msgspec.UnsetType | None = _UNSET
+    in_progress: bool | msgspec.UnsetType | None = _UNSET
 
 
 class _Object(list[tuple[str, object]]):
@@ -92,6 +93,7 @@ def _conversation(line: _Line, location: Location) -> Conversation:
         project_id=line.project_id,
         directions=None if directions is _UNSET else _words(directions),
         redaction=None if redaction is _UNSET else _words(redaction),
+        in_progress="true" if line.in_progress is True else None,
         defaults=NO_DEFAULTS,
         location=location,
     )
@@ -115,6 +117,8 @@ def _quotation_marks(line: _Line) -> int:
         count += 2 + _quotation_marks_of(line.directions)
     if line.redaction is not _UNSET:
         count += 2 + _quotation_marks_of(line.redaction)
+    if line.in_progress is not _UNSET:
+        count += 2
     return count
 
 
@@ -173,6 +177,9 @@ def _first_problem(pairs: _Object) -> BadValueError | None:
 
 
 def _type_problem(key: str, value: object) -> BadValueError | None:
+    if key == "in_progress":
+        expected = f"{key}: found {_describe(value)}, expected true or false"
+        return None if isinstance(value, bool | None) else BadValueError(key, expected)
     if isinstance(value, str):
         return None
     if value is None:

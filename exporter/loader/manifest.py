@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exporter.model import Conversation
+    from exporter.window import Query
     from exporter.yamldoc import Document
 
 STANDARD_INPUT = "-"
@@ -55,11 +56,12 @@ class Manifest:
         self.config: Document | None = None
         self._text = text
         self._close = close
+        self._yaml: YamlManifest | None = None
         self._entries: Iterator[Conversation] | None
         if manifest_format is ManifestFormat.YAML:
-            manifest = YamlManifest(text)
-            self.config = manifest.config
-            self._entries = manifest.conversations()
+            self._yaml = YamlManifest(text)
+            self.config = self._yaml.config
+            self._entries = self._yaml.conversations()
         elif manifest_format is ManifestFormat.JSONL:
             self._entries = read_jsonl(text)
         else:
@@ -79,6 +81,11 @@ class Manifest:
     def sha256(self) -> str | None:
         """The digest of all its bytes; None until `conversations` was read to its end."""
         return self._text.sha256
+
+    @property
+    def queries(self) -> list[Query]:
+        """What to look for in the list; all of it when `conversations` was read to its end."""
+        return self._yaml.queries if self._yaml else []
 
     def conversations(self) -> Iterator[Conversation]:
         """The conversations in the manifest's order, each made when it is asked for.

@@ -257,7 +257,7 @@ class BadPage(Action):
             case PageFault.DOUBLED:
                 page["conversations"] = [*conversations, *conversations]
             case PageFault.UNREADABLE:
-                return replace(answer, body=answer.body[: len(answer.body) // 2] + b"<html>")
+                return replace(answer, body=answer.body[: len(answer.body) // 2] + b"\x00")
         return replace(answer, body=json.dumps(page).encode())
 
 

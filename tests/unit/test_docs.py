@@ -27,10 +27,13 @@ from typer.testing import CliRunner
 
 from exporter import cli, running, yamldoc
 from exporter.audio import encodings
+from exporter.certificate import REASONS
+from exporter.discovery import LeftOut
 from exporter.errors import ErrorKind, ManifestError, UsageError
 from exporter.layout import Layout, LayoutStyle, path_part
 from exporter.loader import open_manifest
 from exporter.loader.entry import ENTRY_KEYS
+from exporter.loader.query import QUERY_KEYS
 from exporter.model import Conversation, PiiAccessState, RedactionEvidence, Status, Surface
 from exporter.plan import Choice, recordings
 from exporter.results import (
@@ -39,6 +42,8 @@ from exporter.results import (
     RunInfo,
     RunStatus,
     Summary,
+    WindowCounts,
+    WindowInfo,
     results_schema,
 )
 from exporter.retry import CLASSES, ErrorClass
@@ -50,6 +55,8 @@ from exporter.settings import ApiSettings, CredentialSettings, Settings, load_se
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from exporter.window import Query
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -95,12 +102,18 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def conversations(content: str | bytes, form: str = "yaml") -> list[Conversation]:
-    """Those of a manifest, without the places that they were read from."""
+def manifest_of(content: str | bytes, form: str) -> tuple[list[Conversation], list[Query]]:
+    """What a manifest names, without the places, and what it looks for."""
     raw = content.encode() if isinstance(content, str) else content
     with open_manifest("-", format=form, stdin=io.BytesIO(raw)) as manifest:
         load_settings(manifest_config=manifest.config, environ={})
-        return [replace(each, location=None) for each in manifest.conversations()]
+        named = [replace(each, location=None) for each in manifest.conversations()]
+        return named, manifest.queries
+
+
+def conversations(content: str | bytes, form: str = "yaml") -> list[Conversation]:
+    """The conversations that a manifest names, without the places that they were read from."""
+    return manifest_of(content, form)[0]
 
 
 def settings_of(text: str) -> Settings:
@@ -205,10 +218,40 @@ def test_manifest_examples(language: str) -> None:
     for text in found:
         refusal = REFUSED.search(text)
         if refusal is None:
-            assert conversations(text, language)
+            assert any(manifest_of(text, language))
             continue
         with pytest.raises(ManifestError, match=re.escape(refusal[1])):
             conversations(text.replace(refusal[0], "") if language == "csv" else text, language)
+
+
+def test_the_queries_of_the_documentation() -> None:
+    """What the pages show under `discover` is understood."""
+    shown = [
+        text for page in PAGES.values() for text in blocks(page, "yaml") if "discover:" in text
+    ]
+    assert len(shown) > 2
+    for text in shown:
+        assert manifest_of(text, "yaml")[1], text
+
+
+def test_every_key_of_a_query_is_described() -> None:
+    """The table of flags and keys has all keys of a query, and flags that the command has."""
+    rows = table(PAGES["docs/discover.md"], "flag", "key in a manifest")
+    assert [code(row[1])[0] for row in rows] == list(QUERY_KEYS)
+    assert {flag for row in rows for flag in code(row[0])} <= OPTIONS["discover"]
+
+
+def test_every_field_of_a_window_is_described() -> None:
+    """The table has each field of `discovered`, and no others."""
+    described = [name for row in table(RESULTS, "in `discovered`") for name in code(row[0])]
+    fields = [field.encode_name for field in msgspec.structs.fields(WindowInfo)]
+    assert described == fields
+    (counts,) = (row[1] for row in table(RESULTS, "in `discovered`") if "`conversations`" in row[0])
+    assert [word for word in code(counts) if word in WindowCounts.__struct_fields__] == list(
+        WindowCounts.__struct_fields__
+    )
+    (reasons,) = (row[1] for row in table(RESULTS, "in `discovered`") if "`left_out`" in row[0])
+    assert code(reasons) == [each.value for each in LeftOut] == list(REASONS)
 
 
 def test_the_formats_say_the_same() -> None:
@@ -285,7 +328,7 @@ def test_refused_entries() -> None:
         ("version: 1".encode("utf-16"), 2),
         (b"", 3),
         (b"version: 1\nconversations: ['" + b"x " * 1_000_000, 4),
-        (b"version: 1\ndiscover: []\n", 5),
+        (b"version: 1\n", 5),
     ],
 )
 def test_refused_files(content: bytes, number: int) -> None:

@@ -376,16 +376,22 @@ BAD_HEADS: dict[str, tuple[str | bytes, str, str, str]] = {
     ),
     "key twice": ("version: 1\nversion: 1\n", ":2:1", "key 'version' twice", ""),
     "key of a wrong type": ("[a]: 1\n", ":1:1", "found a list, expected a key", ""),
-    "discover": (
-        "version: 1\ndiscover: [{from: yesterday}]\n",
-        ":2:1",
-        "'discover', which this version of the program does not support",
-        "",
-    ),
-    "discover after": (
-        "version: 1\nconversations: []\ndiscover: []\n",
+    "defaults after discover": (
+        "version: 1\ndiscover: []\ndefaults: {account_id: a}\nconversations: []\n",
         ":3:1",
-        "'discover', which this version of the program does not support",
+        "found 'defaults' after 'discover', expected it before",
+        "Move 'defaults' up",
+    ),
+    "mapping of queries": (
+        "version: 1\ndiscover: {from: yesterday}\n",
+        ":2:11",
+        "discover: found a mapping, expected a list of queries",
+        "'- '",
+    ),
+    "query of a wrong type": (
+        "version: 1\ndiscover: [yesterday]\n",
+        ":2:12",
+        "found 'yesterday', expected a query: a mapping",
         "",
     ),
     "defaults after conversations": (

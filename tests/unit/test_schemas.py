@@ -63,6 +63,7 @@ def test_an_unknown_schema() -> None:
     assert caught.value.hint == "Did you mean manifest?"
 
 
+QUERY = "version: 1\ndiscover: [{{account_id: a, project_id: p, from: -3d, to: today, {}}}]"
 SHARED = "defaults: {account_id: a, project_id: p}\n"
 MANIFESTS = [
     "version: 1\nconversations: []",
@@ -93,6 +94,19 @@ version: 1
   credentials: [{{api_key_env: KEY}}]
 conversations: [CA1]
 """,
+    "version: 1\ndiscover: []",
+    "version: 1\ndiscover: []\nconversations: []",
+    QUERY.format("timezone: Europe/London, client_env: live, channel: VOICE-SIP"),
+    QUERY.format("channel: [VOICE-SIP, any], include_in_progress: true, variant_id: 12"),
+    QUERY.format("query_type: semantic, query: 'about refunds', sample: random"),
+    QUERY.format("directions: user, redaction: [raw], client_env: null"),
+    f"""
+version: 1
+{SHARED}discover:
+  - {{from: 2026-05-21, to: 2026-05-22}}
+  - {{from: '2026-05-21T08:00:00', to: 2026-05-21T09:00:00+02:00}}
+conversations: [{{id: CA1, in_progress: true}}]
+""",
 ]
 
 
@@ -105,7 +119,11 @@ def examples() -> list[str]:
         for block in re.findall(r"```yaml\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL)
     ]
     jobs = [file.read_text(encoding="utf-8") for file in sorted(ROOT.glob("configs/*.yaml"))]
-    return [text for text in [*blocks, *jobs] if re.search(r"^conversations:", text, re.MULTILINE)]
+    return [
+        text
+        for text in [*blocks, *jobs]
+        if re.search(r"^(?:conversations|discover):", text, re.MULTILINE)
+    ]
 
 
 @pytest.mark.parametrize("text", MANIFESTS)
@@ -135,7 +153,17 @@ def test_manifests_of_the_documentation_are_valid(tmp_path: Path) -> None:
         "version: 1\nconversations: CA1",
         "version: 1\nconversations: {id: CA1}",
         "version: 1\nconversatons: []",
-        "version: 1\ndiscover: []\nconversations: []",
+        "version: 1\ndiscover: {}",
+        "version: 1\ndiscover: [yesterday]",
+        "version: 1\ndiscover: [{account_id: a, project_id: p, from: yesterday}]",
+        "version: 1\ndiscover: [{account_id: a, project_id: p, from: soon, to: today}]",
+        QUERY.format("id: CA1"),
+        QUERY.format("client_env: prod"),
+        QUERY.format("include_in_progress: maybe"),
+        QUERY.format("channel: []"),
+        QUERY.format("channel: [VOICE SIP]"),
+        QUERY.format("sample: first"),
+        "version: 1\nconversations: [{id: CA1, account_id: a, project_id: p, in_progress: soon}]",
         "version: 1\nmore: 1\nconversations: []",
         "version: 1\ndefaults: [1]\nconversations: []",
         "version: 1\ndefaults: {id: CA1}\nconversations: []",

@@ -48,7 +48,7 @@ def test_what_goes_in_comes_out(read: list[Conversation], at_least: int) -> None
     """Every conversation comes back as it was and in order; only its place is forgotten."""
     with Spool() as spool:
         spool.fill(iter(read))
-        back = [one for batch in spool.batches(at_least) for one in batch]
+        back = [one for batch in spool.batches(at_least) for one in batch.conversations]
         assert back == [replace(one, location=None) for one in read]
         assert spool.conversations == len(read)
         assert spool.projects == list(
@@ -62,10 +62,24 @@ def test_batches(count: int) -> None:
     with Spool() as spool:
         spool.fill(numbered(count))
         for _ in range(2):
-            sizes = [len(batch) for batch in spool.batches(500)]
+            sizes = [len(batch.conversations) for batch in spool.batches(500)]
             assert sum(sizes) == spool.conversations == count
             assert all(500 <= size < 500 + 256 for size in sizes[:-1])
             assert all(sizes)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 600)), max_size=8))
+def test_windows_stay_apart(parts: list[tuple[int, int]]) -> None:
+    """A batch is of one window only, and each window gets back what was found in it."""
+    with Spool() as spool:
+        for window, count in parts:
+            spool.fill(numbered(count), window=window)
+        back = [(batch.window, len(batch.conversations)) for batch in spool.batches(500)]
+    for window in range(4):
+        assert sum(count for each, count in back if each == window) == sum(
+            count for each, count in parts if each == window
+        )
+    assert all(count for _, count in back)
 
 
 def test_a_wrong_entry_comes_out_as_it_was_raised() -> None:

@@ -1,0 +1,505 @@
+"""Discovery over HTTP: pages that go wrong cost no conversation and double none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tracemalloc
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter import listing
+from exporter.api import Api
+from exporter.credentials import Credentials
+from exporter.discovery import Discovered, Discovery, LeftOut
+from exporter.errors import ErrorKind, ExporterError, FetchError
+from exporter.listing import PageReader, started_at_of
+from exporter.sandbox import (
+    AudioSettings,
+    BadPage,
+    Cut,
+    Endpoint,
+    Framing,
+    History,
+    Match,
+    PageFault,
+    Reset,
+    Respond,
+    Rule,
+    Sandbox,
+    Stall,
+    Times,
+    World,
+    WrongType,
+)
+from exporter.settings import Settings
+from exporter.stopping import Stop, StopReason
+from exporter.window import ClientEnv, Filters, Query, QueryType, Sample, window_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.model import Conversation
+    from exporter.sandbox import Action
+
+NOON = datetime(2026, 5, 21, 12, tzinfo=UTC)
+KEY = "sandbox-key"
+HISTORY = History(per_day=120, text_share=0.2, seconds=(20, 600), turns=1)
+WORLD = World(histories=(HISTORY,), audio=AudioSettings(seconds=(0.2, 0.4)))
+PAGES = 3  # of a day: 50 conversations each, see `_small_pages`
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day needs a few pages, and a sandbox no long time for them."""
+    monkeypatch.setattr(listing, "PAGE", 50)
+
+
+class Noon:
+    """The sandbox's time stands still."""
+
+    def time(self) -> float:
+        return NOON.timestamp()
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.01))
+
+
+async def discover(
+    sandbox: Sandbox,
+    filters: Filters | None = None,
+    *,
+    start: str = "yesterday",
+    end: str = "today",
+    zone: str = "UTC",
+    key: str = KEY,
+    **settings: Any,
+) -> tuple[Discovered, list[Conversation]]:
+    """One window, and what was handed on."""
+    settings = {
+        "api": {"base_url": sandbox.base_url, **settings.pop("api", {})},
+        "retry": {"max_delay": 0.01, **settings.pop("retry", {})},
+    }
+    checked = Settings.model_validate(settings)
+    stop = Stop()
+
+    def give_up(error: ExporterError) -> None:
+        stop.request(StopReason.of(error))
+
+    query = Query("ws-1", "P", start, end, zone, filters or Filters())
+    window = window_of(query, timezone="UTC", now=NOON)
+    taken: list[Conversation] = []
+    credentials = Credentials(checked.credentials, {"POLYAI_API_KEY": key})
+    async with Api(
+        checked, credentials, projects=[("ws-1", "P")], stop=stop, give_up=give_up
+    ) as api:
+        found = await Discovery(api.asker, api.listing).discover(window, taken.extend)
+    return found, taken
+
+
+def sandbox_of(*rules: Rule, world: World = WORLD) -> Sandbox:
+    return Sandbox(world=world, scenario=rules, clock=Noon())
+
+
+def on_page(page: int, action: Action, attempts: Times | None = None) -> Rule:
+    match = Match(endpoint=Endpoint.LIST, pages=Times(page, page), attempts=attempts or Times(1, 1))
+    return Rule(match=match, action=action)
+
+
+def expected(day: int = 20) -> dict[str, bool]:
+    """The ids of a day of May 2026, and whether each is a call."""
+    midnight = datetime(2026, 5, day, tzinfo=UTC).timestamp()
+    positions = range(int(midnight // 86400) * 120, (int(midnight // 86400) + 1) * 120)
+    found = [HISTORY.happening("ws-1", "P", position) for position in positions]
+    return {each.id: each.is_voice for each in found if each}
+
+
+VOICE = {name for name, is_voice in expected().items() if is_voice}
+
+
+async def test_a_day() -> None:
+    """Every call of the day is handed on once; chats are counted as left out."""
+    async with sandbox_of() as sandbox:
+        found, taken = await discover(sandbox)
+    assert {one.conversation_id for one in taken} == VOICE
+    assert len(taken) == len(VOICE) == found.taken
+    assert (found.found, found.pages, found.repeated, found.error) == (120, PAGES, 0, None)
+    assert found.left_out == {LeftOut.CHANNEL: 120 - len(VOICE)}
+    assert all(one.started_at in found.window for one in taken if one.started_at)
+
+
+TROUBLE: dict[str, Action] = {
+    "error": Respond(500),
+    "gateway": Respond(502, body="<h1>Bad gateway</h1>"),
+    "rate limit": Respond(429, retry_after=0.01),
+    "cut": Cut(framing=Framing.CHUNKED),
+    "cut silently": Cut(framing=Framing.CLOSE),
+    "cut short": Cut(framing=Framing.LENGTH),
+    "reset": Reset(after_bytes=5000),
+    "no answer": Reset(),
+    "no JSON": BadPage(PageFault.UNREADABLE),
+    "a page of HTML": WrongType(),
+    "other JSON": Respond(200, body='{"success": true}', content_type="application/json"),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+@pytest.mark.parametrize("page", [1, 2, 3])
+async def test_a_page_that_fails_is_asked_for_again(name: str, page: int) -> None:
+    """Nothing of it is used before it came whole: no conversation is lost, none comes twice."""
+    async with sandbox_of(on_page(page, TROUBLE[name])) as sandbox:
+        found, taken = await discover(sandbox)
+        assert len(sandbox.requests) == PAGES + 1
+    assert found.error is None
+    assert sorted(one.conversation_id for one in taken) == sorted(VOICE)
+
+
+async def test_a_page_that_stalls_is_asked_for_again() -> None:
+    """Silence in the middle of a page ends by the read timeout."""
+    rule = on_page(2, Stall(after_bytes=5000))
+    async with sandbox_of(rule) as sandbox:
+        found, taken = await discover(sandbox, api={"timeout": {"read": 0.2}})
+    assert found.error is None
+    assert len(taken) == len(VOICE)
+
+
+async def test_a_page_that_never_comes() -> None:
+    """After so many attempts the listing is incomplete and says why; what came before stays."""
+    async with sandbox_of(on_page(2, BadPage(PageFault.UNREADABLE), Times())) as sandbox:
+        found, taken = await discover(sandbox, retry={"attempts": 3})
+        assert len(sandbox.requests) == 1 + 3
+    assert found.error is not None
+    assert found.error.kind is ErrorKind.UNREADABLE
+    assert found.error.correlation_id
+    assert found.pages == 1
+    assert 0 < len(taken) < 50
+
+
+async def test_an_empty_page_with_a_cursor() -> None:
+    """It is followed: the list goes on behind it."""
+    async with sandbox_of(on_page(2, BadPage(PageFault.EMPTY))) as sandbox:
+        found, taken = await discover(sandbox)
+    assert found.error is None
+    assert {one.conversation_id for one in taken} == VOICE
+
+
+async def test_empty_pages_without_end() -> None:
+    """They end as an error after a hundred, and are not waited for for ever."""
+    rule = Rule(
+        match=Match(endpoint=Endpoint.LIST, pages=Times(2)), action=BadPage(PageFault.EMPTY)
+    )
+    async with sandbox_of(rule) as sandbox:
+        found, _ = await discover(sandbox)
+        assert len(sandbox.requests) == 101
+    assert found.error is not None
+    assert found.error.kind is ErrorKind.BAD_PAGING
+    assert "100 pages in a row" in found.error.message
+
+
+@pytest.mark.parametrize("page", [1, 2])
+async def test_a_cursor_that_repeats(page: int) -> None:
+    """A circle is left when its cursor comes a second time, and nothing comes out doubled."""
+    async with sandbox_of(on_page(page, BadPage(PageFault.REPEATED_CURSOR), Times())) as sandbox:
+        found, taken = await discover(sandbox)
+        assert len(sandbox.requests) <= 4
+    assert found.error is not None
+    assert found.error.kind is ErrorKind.BAD_PAGING
+    assert len({one.conversation_id for one in taken}) == len(taken)
+
+
+async def test_doubled_conversations_count_once() -> None:
+    """What a page tells twice is one conversation."""
+    async with sandbox_of(on_page(2, BadPage(PageFault.DOUBLED))) as sandbox:
+        found, taken = await discover(sandbox)
+    assert (found.found, found.repeated) == (120, 50)
+    assert sorted(one.conversation_id for one in taken) == sorted(VOICE)
+
+
+async def test_both_bounds() -> None:
+    """The first moment belongs to the window and the last does not, whatever the server thinks."""
+    world = World(histories=(History(per_day=24, jitter=0, seconds=(1, 1)),))
+    async with sandbox_of(world=world) as sandbox:
+        found, taken = await discover(sandbox, zone="Europe/London")
+    starts = [one.started_at.isoformat() for one in taken if one.started_at]
+    assert min(starts) == "2026-05-19T23:00:00+00:00"
+    assert max(starts) == "2026-05-20T22:00:00+00:00"
+    assert found.found == 24
+
+
+async def test_the_days_of_a_daylight_saving_change() -> None:
+    """The day with 23 hours has 23 hourly calls, the one with 25 has 25; none is in two days."""
+    world = World(
+        histories=(History(per_day=24, jitter=0, seconds=(1, 1), first_day=date(2025, 1, 1)),)
+    )
+    seen: set[str] = set()
+    async with sandbox_of(world=world) as sandbox:
+        for start, end, zone, hours in (
+            ("2026-03-29", "2026-03-30", "Europe/London", 23),
+            ("2025-10-26", "2025-10-27", "Europe/London", 25),
+            ("2026-03-08", "2026-03-09", "America/New_York", 23),
+            ("2025-11-02", "2025-11-03", "America/New_York", 25),
+            ("2025-10-05", "2025-10-06", "Australia/Lord_Howe", 23),  # and a half
+            ("2026-04-05", "2026-04-06", "Australia/Lord_Howe", 25),  # 24 and a half
+        ):
+            found, taken = await discover(sandbox, start=start, end=end, zone=zone)
+            assert found.found == len(taken) == hours
+            local = {
+                one.started_at.astimezone(ZoneInfo(zone)).date() for one in taken if one.started_at
+            }
+            assert local == {date.fromisoformat(start)}
+            seen |= {one.conversation_id for one in taken}
+    assert len(seen) == 3 * (23 + 25)
+
+
+async def test_calls_in_progress() -> None:
+    """They are left out and counted, or taken along with a mark."""
+    world = World(histories=(History(per_day=24, jitter=0, seconds=(5000, 5000)),))
+    async with sandbox_of(world=world) as sandbox:
+        without, finished = await discover(sandbox, start="today", end="2026-05-22")
+        asked = Filters(include_in_progress=True)
+        found, taken = await discover(sandbox, asked, start="today", end="2026-05-22")
+    assert without.left_out == {LeftOut.IN_PROGRESS: 2}
+    assert not any(one.in_progress for one in finished)
+    assert found.found == without.found == len(taken)
+    assert [one.in_progress for one in taken] == [True, True, *[False] * len(finished)]
+
+
+@pytest.mark.parametrize(
+    ("filters", "sent"),
+    [
+        (Filters(), {"client_env": "live"}),
+        (Filters(client_env=ClientEnv.SANDBOX), {"client_env": "sandbox"}),
+        (Filters(channels=("VOICE-SIP", "CHAT")), {"channel": ["VOICE-SIP", "CHAT"]}),
+        (Filters(channels=("any",)), {"channel": []}),
+        (Filters(variant_id="V1"), {"variant_id": "V1"}),
+        (
+            Filters(query_type=QueryType.TRANSCRIPT, query="a & b=c"),
+            {"query_type": "transcript", "query": "a & b=c"},
+        ),
+        (Filters(sample=Sample.RANDOM), {"sample": "random"}),
+    ],
+)
+async def test_filters_are_sent(filters: Filters, sent: dict[str, Any]) -> None:
+    """Each filter is the API's parameter; both bounds and a limit always go along."""
+    async with sandbox_of() as sandbox:
+        found, _ = await discover(sandbox, filters)
+        assert found.error is None
+        query = parse_qs(sandbox.requests[0].query)
+    assert query["start_time"] == ["2026-05-19T23:59:59Z"]
+    assert query["end_time"] == ["2026-05-21T00:00:01Z"]
+    assert query["limit"] == ["50"]
+    assert "cursor" not in query
+    for name, value in sent.items():
+        assert query.get(name, []) == (value if isinstance(value, list) else [value])
+
+
+async def test_named_channels_are_checked_here_too() -> None:
+    """Should the server not know the filter, what was not asked for is left out all the same."""
+    page = {
+        "conversations": [
+            {"id": "CA1", "channel": "VOICE-SIP", "started_at": "2026-05-20T08:00:00Z"},
+            {"id": "CA2", "channel": "CHAT", "started_at": "2026-05-20T08:00:00Z"},
+            {"id": "CA3", "started_at": "2026-05-20T08:00:00Z"},
+        ],
+        "cursor": None,
+    }
+    answer = Respond(200, body=json.dumps(page), content_type="application/json")
+    async with sandbox_of(on_page(1, answer, Times())) as sandbox:
+        for channels, ids in (
+            (("CHAT",), ["CA2"]),
+            ((), ["CA1"]),
+            (("any",), ["CA1", "CA2", "CA3"]),
+        ):
+            _, taken = await discover(sandbox, Filters(channels=channels))
+            assert [one.conversation_id for one in taken] == ids
+
+
+async def test_odd_conversations() -> None:
+    """No start: taken as undated. No identifier, or none that an archive can hold: counted."""
+    rows: list[dict[str, Any]] = [
+        {"id": "CA1", "channel": "VOICE"},
+        {"id": "CA2", "channel": "VOICE", "started_at": "soon"},
+        {"id": "CA3", "channel": "VOICE", "started_at": 5},
+        {"id": "CA4", "channel": "VOICE", "started_at": "2026-05-20T23:30:00-05:00"},
+        {"id": "CA5", "channel": "VOICE", "started_at": "2026-05-20T08:00:00"},
+        {"id": "../etc", "channel": "VOICE"},
+        {"id": None, "channel": "VOICE"},
+        {"channel": "VOICE"},
+        {"id": "x" * 400, "channel": "VOICE"},
+    ]
+    body = json.dumps({"conversations": rows, "cursor": ""})
+    answer = Respond(200, body=body, content_type="application/json")
+    async with sandbox_of(on_page(1, answer)) as sandbox:
+        found, taken = await discover(sandbox)
+    assert [one.conversation_id for one in taken] == ["CA1", "CA2", "CA3", "CA5"]
+    assert [one.started_at for one in taken] == [None] * 3 + [datetime(2026, 5, 20, 8, tzinfo=UTC)]
+    assert (found.found, found.left_out) == (8, {LeftOut.UNUSABLE_ID: 4})
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "kind"),
+    [
+        ("nobody", 401, ErrorKind.UNAUTHORIZED),
+        ("sandbox-key-no-access", 403, ErrorKind.FORBIDDEN),
+    ],
+)
+async def test_a_refused_key(key: str, status: int, kind: ErrorKind) -> None:
+    """It is asked once, and the answer is the reason."""
+    async with sandbox_of() as sandbox:
+        found, taken = await discover(sandbox, key=key)
+        assert len(sandbox.requests) == 1
+    assert found.error is not None
+    assert (found.error.kind, found.error.http_status) == (kind, status)
+    assert not taken
+
+
+# The page reader alone.
+
+
+def page_bytes(rows: Sequence[dict[str, Any]], cursor: object = None) -> bytes:
+    return json.dumps({"conversations": rows, "cursor": cursor, "next_offset": 3}).encode()
+
+
+def read(body: bytes, piece: int = 4096) -> Any:
+    reader = PageReader("id-1")
+    for start in range(0, len(body), piece):
+        reader.feed(body[start : start + piece])
+    return reader.close()
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+rows = st.lists(
+    st.fixed_dictionaries(
+        {"id": st.text(min_size=1, max_size=30)},
+        optional={
+            "channel": st.text(max_size=10) | json_values,
+            "in_progress": st.booleans(),
+            "turns": json_values,
+            "state": st.fixed_dictionaries({"id": json_values, "channel": json_values}),
+            "metrics": json_values,
+        },
+    ),
+    max_size=5,
+)
+
+
+@given(rows, st.none() | st.text(min_size=1, max_size=30), st.integers(1, 50))
+def test_pages_are_read_in_any_pieces(
+    found: list[dict[str, Any]], cursor: str | None, piece: int
+) -> None:
+    """Whatever else a conversation holds, and however the bytes arrive, the same is read."""
+    page = read(page_bytes(found, cursor), piece)
+    assert [one.id for one in page.conversations] == [row["id"] for row in found]
+    assert page.cursor == cursor
+    for one, row in zip(page.conversations, found, strict=True):
+        channel = row.get("channel")
+        assert one.channel == (channel if isinstance(channel, str) and channel else None)
+        assert one.in_progress == (row.get("in_progress") is True)
+
+
+@given(rows, st.data())
+def test_a_part_of_a_page_is_never_a_page(found: list[dict[str, Any]], data: st.DataObject) -> None:
+    """Cut anywhere, it is refused."""
+    body = page_bytes(found, "next")
+    length = data.draw(st.integers(0, len(body) - 1))
+    with pytest.raises(FetchError) as caught:
+        read(body[:length])
+    assert caught.value.kind is ErrorKind.TRUNCATED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b'"text"',
+        b"{}",
+        b'{"conversations": null}',
+        b'{"conversations": {}}',
+        b'{"conversations": [1]}',
+        b'{"conversations": [[]]}',
+        b'{"conversations": [], "cursor": 5}',
+        b'{"conversations": [], "cursor": {}}',
+        b'{"conversations": [], "conversations": []}',
+        b'{"conversations": []} {}',
+        b'{"conversations": [}',
+        b"<html>",
+        b"\xff\xfe",
+        b'{"conversations": [], "cursor": "' + b"x" * 20_000 + b'"}',
+        b"[" * 100_000,
+    ],
+)
+def test_other_documents_are_unreadable(body: bytes) -> None:
+    """What is no page is refused in words that repeat nothing of it."""
+    with pytest.raises(FetchError) as caught:
+        read(body)
+    assert caught.value.kind is ErrorKind.UNREADABLE
+    assert caught.value.correlation_id == "id-1"
+    assert "x" * 100 not in caught.value.message
+
+
+def test_nothing_private_is_repeated() -> None:
+    """A page that breaks off in a telephone number does not put it into a message."""
+    body = b'{"conversations": [{"id": "CA1", "from_number": "+15550001234" oops'
+    with pytest.raises(FetchError) as caught:
+        read(body)
+    assert "5550001234" not in str(caught.value)
+
+
+def test_a_large_page_takes_little_memory() -> None:
+    """Ten times the page does not take more: transcripts are thrown away as they arrive."""
+
+    def peak(turns: int) -> int:
+        row = {"id": "CA1", "turns": [{"text": "word " * 20} for _ in range(turns)]}
+        one = json.dumps(row).encode()
+        reader = PageReader(None)
+        tracemalloc.start()
+        try:
+            reader.feed(b'{"conversations": [')
+            for number in range(20):
+                reader.feed(b"," if number else b" ")
+                for start in range(0, len(one), 65536):
+                    reader.feed(one[start : start + 65536])
+            reader.feed(b'], "cursor": null}')
+            assert len(reader.close().conversations) == 20
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    small, large = peak(2000), peak(20_000)
+    assert large < small + 100_000
+
+
+@pytest.mark.parametrize(
+    ("body", "moment"),
+    [
+        (b'{"startedAt": "2026-05-21T22:14:03Z"}', datetime(2026, 5, 21, 22, 14, 3, tzinfo=UTC)),
+        (
+            b'{"startedAt": "2026-05-21T22:14:03+02:00"}',
+            datetime(2026, 5, 21, 20, 14, 3, tzinfo=UTC),
+        ),
+        (b'{"startedAt": null}', None),
+        (b'{"startedAt": 7}', None),
+        (b'{"startedAt": "0001-01-01T00:00:00Z"}', None),
+        (b"{}", None),
+    ],
+)
+def test_the_start_in_a_description(body: bytes, moment: datetime | None) -> None:
+    """A description tells the start, or nothing."""
+    assert started_at_of(body) == moment
