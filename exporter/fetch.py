@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from exporter.errors import ErrorKind, FetchError
 from exporter.model import Archived, ErrorInfo, Outcome, Status
 
@@ -25,6 +27,8 @@ _STATUS_OF_KIND = {
     ErrorKind.GONE: Status.GONE,
     ErrorKind.CANCELLED: Status.CANCELLED,
 }
+
+_log = structlog.get_logger()
 
 
 class Fetcher:

@@ -153,13 +153,9 @@ class Findings:
         self._also(_row(*one, 1) for one in held)
 
     def _also(self, told: Iterable[tuple[object, ...]]) -> None:
-        self._db.execute("BEGIN")
-        try:
+        with self._db:  # a broken manifest leaves nothing
+            self._db.execute("BEGIN")
             self._insert_expected("INSERT", told, _ALSO)
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def _insert_expected(
         self, verb: str, entries: Iterable[tuple[object, ...]], conflict: str = ""

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +26,7 @@ from exporter import cli
 from exporter.credentials import Credentials
 from exporter.loader import open_manifest
 from exporter.model import Order
+from exporter.queries import windows_of
 from exporter.settings import load_settings
 
 if TYPE_CHECKING:
@@ -45,6 +47,16 @@ def test_jobs_are_manifests(name: str) -> None:
         settings = load_settings(manifest_config=manifest.config, environ={})
         assert list(manifest.conversations())
     assert settings.output.url != load_settings(environ={}).output.url
+
+
+def test_the_nightly_job_looks_for_conversations() -> None:
+    """It names none, asks the list about whole days, and its settings are right."""
+    with open_manifest(str(CONFIGS / "nightly.yaml")) as manifest:
+        settings = load_settings(manifest_config=manifest.config, environ={})
+        assert not list(manifest.conversations())
+        windows = windows_of(manifest.queries, settings, now=datetime(2026, 5, 21, 9, tzinfo=UTC))
+    assert {window.end - window.start for window in windows} == {timedelta(days=3)}
+    assert settings.export.retention is not None
 
 
 def test_settings_of_a_backfill_are_settings() -> None:
