@@ -54,7 +54,6 @@ class Dating:
         api: Api,
         ledger: Ledger,
         thread: LedgerThread,
-        *,
         concurrency: int,
         stop: asyncio.Event,
     ) -> None:

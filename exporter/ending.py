@@ -21,10 +21,12 @@ from exporter.stopping import StopReason
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from exporter.describing import Describing
     from exporter.job import Job
     from exporter.ledger import Ledger, LedgerThread, Totals
     from exporter.partitions import Partitions
     from exporter.pii_access import Finding
+    from exporter.results import MetadataCounts
     from exporter.sinks.base import Sink
     from exporter.stopping import Stop
     from exporter.throttle import Throttle
@@ -44,6 +46,7 @@ class Ending:
         thread: of the ledger.
         partitions: the archive's manifests.
         credential_of: name of the key of an (account, project).
+        describing: asked for descriptions; None: none were wanted.
     """
 
     job: Job
@@ -53,6 +56,7 @@ class Ending:
     thread: LedgerThread
     partitions: Partitions
     credential_of: Callable[[str, str], str]
+    describing: Describing | None = None
 
     async def report(self, info: RunInfo, *, elapsed_seconds: float, traffic: Throttle) -> Report:
         """Close the run, bring the manifests up to date and write the results.
@@ -78,7 +82,8 @@ class Ending:
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
         info = msgspec.structs.replace(info, discovered=await reporter.discovered())
-        run = self._ended(info, totals, policy)
+        metadata = await self.describing.finished() if self.describing else None
+        run = self._ended(info, totals, policy, metadata)
         summary = await reporter.summary(
             findings=findings,
             elapsed_seconds=elapsed_seconds,
@@ -86,6 +91,8 @@ class Ending:
             requests=traffic.requests,
             retries=traffic.retries,
             rate_limited=traffic.rate_limited,
+            expiry=await self._expiry(),
+            metadata=metadata,
         )
         try:
             finished_at = datetime.fromisoformat(run.finished_at)
@@ -93,7 +100,7 @@ class Ending:
             written: str | None = await reporter.write(run, summary)
         except DestinationError as error:
             self.stop.request(StopReason.of(error))
-            run = self._ended(info, totals, policy)
+            run = self._ended(info, totals, policy, metadata)
             written = await reporter.write_elsewhere(run, summary)
         if self.job.results_file is not None:
             output = self.job.settings.output
@@ -118,6 +125,18 @@ class Ending:
         pii_access = {project: each for project, each in findings.items() if project in asked}
         return Report(run, summary, written, self.stop.reason, pii_access, policy)
 
+    async def _expiry(self) -> tuple[int, int] | None:
+        """How many recordings that are not archived expire soon, and how many have."""
+        export = self.job.settings.export
+        if export.retention is None:
+            return None
+        gone = self.job.now() - export.retention
+        found = await self.thread.run(self.ledger.expiry, gone, gone + export.expiry_warning)
+        expiring, expired = found
+        if expiring or expired:
+            _log.warning("retention.expiring", expiring=expiring, expired=expired)
+        return found
+
     def _check_policy(
         self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]
     ) -> PolicyError | None:
@@ -135,8 +154,20 @@ class Ending:
             _log.error("policy.broken", reason=broken.message, hint=broken.hint)
         return broken
 
-    def _ended(self, info: RunInfo, totals: Totals, policy: PolicyError | None) -> RunInfo:
-        status, exit_code = _verdict(totals, self.stop.reason, allow_missing=self.job.allow_missing)
+    def _ended(
+        self,
+        info: RunInfo,
+        totals: Totals,
+        policy: PolicyError | None,
+        metadata: MetadataCounts | None,
+    ) -> RunInfo:
+        failed, missing = _losses(totals, metadata)
+        status, exit_code = _verdict(
+            self.stop.reason,
+            failed=failed,
+            missing=missing,
+            allow_missing=self.job.allow_missing,
+        )
         if exit_code == 0 and not all(map(stands, info.discovered)):
             status, exit_code = RunStatus.PARTIAL, 1
         if policy is not None and self.stop.reason is None:
@@ -149,14 +180,23 @@ class Ending:
         )
 
 
+def _losses(totals: Totals, metadata: MetadataCounts | None) -> tuple[bool, bool]:
+    """Whether anything failed, and whether anything is not there."""
+    counts = totals.by_status
+    failed = counts[Status.FAILED] + counts[Status.CANCELLED]
+    missing = counts[Status.NOT_FOUND] + counts[Status.GONE]
+    if metadata is not None:
+        failed += metadata.failed + metadata.cancelled
+        missing += metadata.not_found
+    return bool(failed), bool(missing)
+
+
 def _verdict(
-    totals: Totals, reason: StopReason | None, *, allow_missing: bool
+    reason: StopReason | None, *, failed: bool, missing: bool, allow_missing: bool
 ) -> tuple[RunStatus, int]:
     if reason is not None:
         status = RunStatus.INTERRUPTED if reason.by_signal else RunStatus.STOPPED
         return status, reason.exit_code
-    counts = totals.by_status
-    missing = counts[Status.NOT_FOUND] + counts[Status.GONE]
-    if counts[Status.FAILED] or counts[Status.CANCELLED] or (missing and not allow_missing):
+    if failed or (missing and not allow_missing):
         return RunStatus.PARTIAL, 1
     return (RunStatus.PARTIAL if missing else RunStatus.COMPLETE), 0

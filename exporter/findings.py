@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from exporter.layout import METADATA
+from exporter.model import Conversation
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from exporter.model import Archived, Recording
+    from exporter.model import Archived, KeptMetadata, Recording
 
 DIRECTIONS_TOLERANCE_SECONDS: Final = 1.0
 DIRECTIONS_TOLERANCE_SHARE: Final = 0.02
@@ -26,7 +29,9 @@ REDACTION_TOLERANCE_SECONDS: Final = 0.02
 """Muting changes no length; one frame of telephony (20 ms) is put up with."""
 
 _PAGE: Final = 500
-_RECORDING_NAME: Final = re.compile(r"(?:combined|user|agent)\.(?:redacted|raw)(?:\.v\d+)?\.wav")
+_RECORDING_NAME: Final = re.compile(
+    rf"(?:combined|user|agent)\.(?:redacted|raw)(?:\.v\d+)?\.wav|{re.escape(METADATA)}"
+)
 
 _TABLES: Final = """
 CREATE TABLE expected (
@@ -51,9 +56,13 @@ CREATE TABLE differences (path TEXT PRIMARY KEY, status TEXT NOT NULL, reason TE
     WITHOUT ROWID;
 CREATE TABLE warnings (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, path TEXT, message TEXT NOT NULL)
 """
+_ALSO: Final = (
+    "ON CONFLICT (path) DO UPDATE SET in_manifest ="
+    " CASE WHEN sha256 = excluded.sha256 THEN 1 ELSE 2 END"
+)
 _LATEST: Final = (
     "(SELECT account_id, project_id, conversation_id, direction, redaction, duration, path,"
-    " max(version) FROM expected"
+    " max(version) FROM expected WHERE direction <> ''"
     " GROUP BY account_id, project_id, conversation_id, direction, redaction)"
 )
 
@@ -141,18 +150,12 @@ class Findings:
 
     def expect_also(self, held: Iterable[tuple[Recording, Archived]]) -> None:
         """A partition's manifest records these; where the ledger says otherwise, it is believed."""
-        self._db.execute("BEGIN")
-        try:
-            self._insert_expected(
-                "INSERT",
-                (_row(*one, 1) for one in held),
-                "ON CONFLICT (path) DO UPDATE SET in_manifest ="
-                " CASE WHEN sha256 = excluded.sha256 THEN 1 ELSE 2 END",
-            )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        self._also(_row(*one, 1) for one in held)
+
+    def _also(self, told: Iterable[tuple[object, ...]]) -> None:
+        with self._db:  # a broken manifest leaves nothing
+            self._db.execute("BEGIN")
+            self._insert_expected("INSERT", told, _ALSO)
 
     def _insert_expected(
         self, verb: str, entries: Iterable[tuple[object, ...]], conflict: str = ""
@@ -162,6 +165,19 @@ class Findings:
             " direction, redaction, version, duration, fetched_at, in_manifest)"
             f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}",
             entries,
+        )
+
+    def expect_metadata(self, page: Sequence[tuple[Conversation, KeptMetadata]]) -> None:
+        """The ledger records these descriptions."""
+        self._insert_expected("INSERT OR REPLACE", [_metadata_row(*one, 0) for one in page])
+
+    def expect_metadata_also(
+        self, account_id: str, project_id: str, told: Iterable[tuple[str, KeptMetadata]]
+    ) -> None:
+        """A partition's manifest records these descriptions."""
+        self._also(
+            _metadata_row(Conversation(account_id, project_id, name), kept, 1)
+            for name, kept in told
         )
 
     def found(self, files: Sequence[tuple[str, int, str, str]]) -> None:
@@ -356,6 +372,25 @@ def _row(recording: Recording, archived: Archived, in_manifest: int) -> tuple[ob
         archived.version,
         archived.audio.duration_seconds,
         archived.fetched_at.isoformat() if archived.fetched_at else None,
+        in_manifest,
+    )
+
+
+def _metadata_row(
+    conversation: Conversation, kept: KeptMetadata, in_manifest: int
+) -> tuple[object, ...]:
+    return (
+        kept.path,
+        kept.size,
+        kept.sha256,
+        conversation.account_id,
+        conversation.project_id,
+        conversation.conversation_id,
+        "",  # no direction and no redaction: it takes no part in comparing lengths
+        "",
+        1,
+        0.0,
+        kept.fetched_at.isoformat() if kept.fetched_at else None,
         in_manifest,
     )
 

@@ -120,12 +120,14 @@ async def _touched_by(left: LeftRun, ledger: Ledger, thread: LedgerThread) -> li
         return None
     recordings = await thread.run(ledger.perhaps_under_way, _AHEAD)
     partitions = await thread.run(ledger.changed_partitions)
+    described = await thread.run(ledger.perhaps_being_described, _AHEAD)
     folders = {
         RESERVED,
         results_path(left.run_id).rpartition("/")[0],
         *(layout.path(recording).rpartition("/")[0] for recording in recordings),
         *(layout.partition(recording) for recording in recordings),
         *(partition.folder for partition in partitions),
+        *described,
     }
     return sorted(folders)
 

@@ -12,10 +12,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from exporter.audio import WavInspector
 from exporter.errors import DestinationError, FetchError
 from exporter.findings import Check, Findings, Status, Warned
-from exporter.layout import PARTITION_MANIFEST, RESERVED
+from exporter.layout import METADATA, PARTITION_MANIFEST, RESERVED
 from exporter.partition import NewerPartitionError, UnreadablePartitionError
 from exporter.partitions import read_manifest
 from exporter.pool import run_pool
@@ -112,6 +114,9 @@ class _Verification:
         pages = await self._thread.run(ledger.everything)
         while page := await self._thread.run(next, pages, None):
             await self._thread.run(self._findings.expect, page)
+        described = await self._thread.run(ledger.every_metadata)
+        while documents := await self._thread.run(next, described, None):
+            await self._thread.run(self._findings.expect_metadata, documents)
 
     async def look_at_files(self) -> None:
         """List the archive: each file is one that is recorded, or something else."""
@@ -132,6 +137,13 @@ class _Verification:
         try:
             async with read_manifest(self._sink, folder) as open_reader:
                 await self._thread.run(lambda: self._findings.expect_also(open_reader()))
+                reader = await self._thread.run(open_reader)
+                await self._thread.run(
+                    self._findings.expect_metadata_also,
+                    reader.account_id,
+                    reader.project_id,
+                    reader.metadata(),
+                )
         except FileNotFoundError:
             return  # a run that is under way set it aside
         except (UnreadablePartitionError, NewerPartitionError) as error:
@@ -160,6 +172,8 @@ class _Verification:
             after = page[-1].path
 
     async def _compare(self, one: Check) -> tuple[Status, str]:
+        if one.path.endswith(f"/{METADATA}"):
+            return await self._compare_metadata(one)
         digest = hashlib.sha256()
         inspector = WavInspector()
         broken: list[FetchError] = []
@@ -186,6 +200,23 @@ class _Verification:
             inspector.finish()
         except FetchError as error:
             return Status.CORRUPT, f"it is no whole WAV file: {error.message}"
+        return Status.OK, ""
+
+    async def _compare_metadata(self, one: Check) -> tuple[Status, str]:
+        content = bytearray()
+        try:
+            await self._sink.feed(one.path, content.extend)
+        except FileNotFoundError:
+            return Status.MISSING, "it vanished while the archive was read"
+        except DestinationError as error:
+            return Status.CORRUPT, error.message
+        found = hashlib.sha256(content).hexdigest()
+        if found != one.sha256:
+            return Status.CORRUPT, f"its SHA-256 is {found}, recorded is {one.sha256}"
+        try:
+            msgspec.json.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Status.CORRUPT, f"it is no JSON: {error}"
         return Status.OK, ""
 
     async def forgive_what_is_under_way(self, holder: Holder) -> None:
