@@ -28,7 +28,7 @@ from exporter.sinks.mounted import shown
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from exporter.model import Archived, Recording
+    from exporter.model import Archived, KeptMetadata, Recording
     from exporter.sinks.base import Sink
 
 _IN_MEMORY = 4 * 1024 * 1024
@@ -157,7 +157,8 @@ class Partitions:
             def learn() -> list[tuple[Recording, Archived]]:
                 reader = open_reader()
                 partition = Partition(reader.account_id, reader.project_id, reader.date, folder)
-                return self._ledger.learn(partition, tag, reader)
+                self._ledger.learn_metadata(partition, reader.metadata())
+                return self._ledger.learn(partition, tag, open_reader())
 
             try:
                 contradictions = await self._thread.run(learn)
@@ -183,8 +184,14 @@ class Partitions:
             while page := await self._thread.run(next, pages, None):
                 yield page
 
+        documents = await self._thread.run(self._ledger.partition_metadata, partition.folder)
+
+        async def described() -> AsyncIterator[list[tuple[str, KeptMetadata]]]:
+            while page := await self._thread.run(next, documents, None):
+                yield page
+
         async for piece in render(
-            partition.account_id, partition.project_id, partition.date, paged()
+            partition.account_id, partition.project_id, partition.date, paged(), described()
         ):
             yield piece
 

@@ -15,12 +15,15 @@ import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from exporter.audio import WavInspector
 from exporter.differences import Check, Status, Warned
 from exporter.errors import DestinationError, FetchError
-from exporter.layout import PARTITION_MANIFEST, RESERVED
+from exporter.layout import METADATA, PARTITION_MANIFEST, RESERVED
 from exporter.partition import NewerPartitionError, UnreadablePartitionError
 from exporter.partitions import read_manifest
 from exporter.pool import run_pool
@@ -143,6 +146,9 @@ class _Verification:
             pages = await self._thread.run(ledger.everything)
             while page := await self._thread.run(next, pages, None):
                 await self._thread.run(self._findings.expect, page)
+            described = await self._thread.run(ledger.every_metadata)
+            while documents := await self._thread.run(next, described, None):
+                await self._thread.run(self._findings.expect_metadata, documents)
         finally:
             await self._thread.run(ledger.close)
         return True
@@ -172,6 +178,16 @@ class _Verification:
                     )
                 else:
                     await self._thread.run(lambda: findings.expect_also(open_reader()))
+                reader = await self._thread.run(open_reader)
+                await self._thread.run(
+                    partial(
+                        findings.expect_metadata_also,
+                        reader.account_id,
+                        reader.project_id,
+                        reader.metadata(),
+                        doubted_only=doubted_only,
+                    )
+                )
         except FileNotFoundError:
             return  # a run that is under way set it aside
         except (UnreadablePartitionError, NewerPartitionError) as error:
@@ -217,6 +233,8 @@ class _Verification:
         return Status.OK, ""
 
     async def _compare_content(self, one: Check) -> tuple[Status, str]:
+        if one.path.endswith(f"/{METADATA}"):
+            return await self._compare_metadata(one)
         digest = hashlib.sha256()
         inspector = WavInspector()
         broken: list[FetchError] = []
@@ -240,6 +258,18 @@ class _Verification:
             return Status.CORRUPT, f"it is no whole WAV file: {error.message}"
         return Status.OK, ""
 
+    async def _compare_metadata(self, one: Check) -> tuple[Status, str]:
+        content = bytearray()
+        await self._sink.feed(one.path, content.extend)
+        found = hashlib.sha256(content).hexdigest()
+        if found != one.sha256:
+            return Status.CORRUPT, f"its SHA-256 is {found}, recorded is {one.sha256}"
+        try:
+            msgspec.json.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Status.CORRUPT, f"it is no JSON: {error}"
+        return Status.OK, ""
+
     async def look_again(
         self, open_ledger: Callable[[], Ledger | None], holders: Collection[str]
     ) -> str | None:
@@ -256,6 +286,9 @@ class _Verification:
                 records = await run(ledger.everything)
                 while page := await run(next, records, None):
                     await run(findings.expect_doubted, page)
+                described = await run(ledger.every_metadata)
+                while documents := await run(next, described, None):
+                    await run(partial(findings.expect_metadata, documents, doubted_only=True))
             finally:
                 await run(ledger.close)
         async for paths in self._doubted():

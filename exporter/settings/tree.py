@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from exporter.layout import LayoutStyle
-from exporter.model import Direction, Redaction, Surface
+from exporter.model import Direction, MetadataPii, Order, Redaction, Surface
 from exporter.pii_access import ENOUGH_IDENTICAL
 from exporter.policy import Policy
 from exporter.settings.values import (
@@ -41,6 +41,8 @@ from exporter.settings.values import (
 from exporter.yamldoc import nearest, show
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pydantic_settings import PydanticBaseSettingsSource
 
 DEFAULT_KEY_VARIABLE = "POLYAI_API_KEY"
@@ -301,6 +303,19 @@ class ExportSettings(Section):
     audio is suspected; more where few calls hold personal data."""
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
+    lookup_started_at: Switch = False
+    """Ask the API when a conversation began, where the manifest does not say."""
+    order: Annotated[Order | None, lower_case] = None
+    """What is fetched first: `manifest` as it is named, `oldest-first` what the vendor deletes
+    first; when null `oldest-first` for a manifest with `discover`, else `manifest`."""
+    retention: Duration | None = None
+    """How long the vendor keeps recordings, as contracted; the summary says what is lost when."""
+    expiry_warning: Duration = timedelta(days=7)
+    """What the vendor deletes within this time, and is not archived, is counted as expiring."""
+    metadata: Switch = False
+    """Archive the conversation's description beside its recordings, as `conversation.json`."""
+    metadata_pii: Annotated[MetadataPii, lower_case] = MetadataPii.DROP
+    """What is archived of its personal data: `drop` leaves out all that may be some."""
     recheck: Switch = False
     """Hash what is archived again before it is skipped, instead of comparing sizes only."""
     refresh: Switch = False
@@ -310,6 +325,10 @@ class ExportSettings(Section):
     def _check(self) -> Self:
         _check_policy(never_raw=self.never_raw, require_raw=self.require_raw)
         return self
+
+    def deleted_before(self, now: datetime) -> datetime | None:
+        """What began before this is deleted by the vendor, as contracted; None: nobody said."""
+        return None if self.retention is None else now - self.retention
 
 
 class LimitSettings(Section):
