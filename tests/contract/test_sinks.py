@@ -23,7 +23,7 @@ from exporter.sinks.base import (
 )
 from exporter.sinks.folder_hold import FolderHold
 from exporter.sinks.local import LocalSink
-from exporter.sinks.mounted import MountedSink
+from exporter.sinks.mounted import MountedHold, MountedSink
 from exporter.sinks.object_store import ObjectStoreSink
 from exporter.sinks.store_options import StoreOptions
 
@@ -284,8 +284,9 @@ def process_that_is_gone() -> int:
 
 def drop_lock_of_system(hold: Hold) -> None:
     """As the kernel does when a process dies; stores have none."""
-    if isinstance(hold, FolderHold):
-        hold._let_go_of_lock()
+    for each in hold.holds if isinstance(hold, MountedHold) else [hold]:
+        if isinstance(each, FolderHold):
+            each._let_go_of_lock()
 
 
 async def test_one_run_at_a_time_holds_the_archive(open_sink: OpenSink) -> None:
