@@ -251,7 +251,7 @@ def discover(
         discovering.discover(
             texts={key: value for (key, _), value in given.items() if value is not None},
             words={"channel": tuple(channel)} if channel else {},
-            flag_names={**dict(given), "channel": "--channel"},
+            flag_names={**dict(given.keys()), "channel": "--channel"},
             output=output,
             config_file=config,
             flags=from_flags,

@@ -19,6 +19,7 @@ import structlog
 from exporter import __version__
 from exporter.api import Api
 from exporter.archive import check_free, layout_of, open_ledger, open_sink
+from exporter.dating import Dating
 from exporter.describing import Describing
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
@@ -35,6 +36,7 @@ from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
 from exporter.sinks.local import LocalSink
+from exporter.spool import Spool
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 from exporter.survey import Survey
 from exporter.target import target_of, with_drift
@@ -42,7 +44,6 @@ from exporter.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import datetime
 
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
@@ -79,7 +80,7 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
         _log.info("run.started", run=run.id, manifest=job.manifest_path)
         try:
-            await run.survey.discover(job.windows, job.spool)
+            await run.look(stack)
             await run.plan()
             await run.fetch()
             await run.compare()
@@ -103,6 +104,7 @@ class _Run:
     def __init__(self, job: Job, stop: Stop, watcher: Watcher, sink: Sink) -> None:
         settings = job.settings
         self.job = job
+        self.spool = job.spool
         self.stop = stop
         self.watcher = watcher
         self.sink = sink
@@ -189,13 +191,27 @@ class _Run:
         )
         return run
 
+    async def look(self, stack: contextlib.AsyncExitStack) -> None:
+        """Find out what the manifest does not name: conversations, and when they began.
+
+        Raises:
+            DestinationError: the ledger cannot be read or written, or there is no room.
+        """
+        await self.stop.unless_hurried(self.survey.discover(self.job.windows, self.spool))
+        if self.job.settings.export.lookup_started_at and self.spool.undated:
+            dated = stack.enter_context(Spool())
+            workers = self.job.settings.limits.concurrency
+            dating = Dating(self.api, self.ledger, self.thread, workers, self.stop.event)
+            await self.stop.unless_hurried(dating.date(self.spool, dated))
+            self.spool = dated
+
     async def plan(self) -> None:
         """Decide about every recording of the manifest, and enter the decisions."""
         totals = await plan_into(
             self.ledger,
             self.thread,
             self.sink,
-            self.job.spool,
+            self.spool,
             settings=self.job.settings,
             partitions=self.partitions,
             carried=carry_over(self.ledger, self.job.settings, self.projects, now=self.job.now()),
@@ -213,12 +229,8 @@ class _Run:
         )
         self.watcher.planned(totals)
         if not self.stop.hurry.is_set():  # else not all that was found is entered
-            await self.survey.compare(expired_before=self._deleted_before())
-
-    def _deleted_before(self) -> datetime | None:
-        """Calls that began before this are deleted, as contracted; None: nobody said."""
-        retention = self.job.settings.export.retention
-        return None if retention is None else self.job.now() - retention
+            deleted_before = self.job.settings.export.deleted_before(self.job.now())
+            await self.survey.compare(expired_before=deleted_before)
 
     def _order(self) -> Order:
         """Of fetching: what the list finds may be about to be deleted."""

@@ -38,6 +38,8 @@ from exporter.settings.values import (
 from exporter.yamldoc import nearest, show
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pydantic_settings import PydanticBaseSettingsSource
 
 DEFAULT_KEY_VARIABLE = "POLYAI_API_KEY"
@@ -213,6 +215,8 @@ class ExportSettings(Section):
     audio is suspected; more where few calls hold personal data."""
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
+    lookup_started_at: Switch = False
+    """Ask the API when a conversation began, where the manifest does not say."""
     order: Annotated[Order | None, lower_case] = None
     """What is fetched first: `manifest` as it is named, `oldest-first` what the vendor deletes
     first; when null `oldest-first` for a manifest with `discover`, else `manifest`."""
@@ -237,6 +241,10 @@ class ExportSettings(Section):
                 key="require_raw",
             )
         return self
+
+    def deleted_before(self, now: datetime) -> datetime | None:
+        """What began before this is deleted by the vendor, as contracted; None: nobody said."""
+        return None if self.retention is None else now - self.retention
 
 
 class LimitSettings(Section):

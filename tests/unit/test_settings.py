@@ -767,6 +767,7 @@ def test_the_settings_that_work() -> None:
         "export.require_raw",
         "export.enough_identical",
         "export.pending_grace",
+        "export.lookup_started_at",
         "export.order",
         "export.retention",
         "export.expiry_warning",
