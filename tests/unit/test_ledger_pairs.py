@@ -235,7 +235,7 @@ def test_a_ledger_without_pairs_gets_them(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         back_to_version_4(db)
         db.execute("DROP VIEW proofs")
-        for table in ("pairs", "also_held", "found", "listed", "windows", "queries"):
+        for table in ("pairs", "also_held"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 2")
     db.close()
