@@ -81,19 +81,36 @@ class Api:
             stopped=stop.event.is_set,
             tell=_log.info,
         )
-        self.asker = Asker(
-            credentials=credentials,
+        self._settings = settings
+        self._credentials = credentials
+        self._stop = stop
+        self._clean = clean
+        self.asker = self.new_asker(projects, give_up)
+
+    def new_asker(
+        self, projects: Iterable[tuple[str, str]], give_up: Callable[[ExporterError], None]
+    ) -> Asker:
+        """One more that shares rate and connections, and keeps its own memory of refusals.
+
+        Args:
+            projects: as of this class, like the next.
+            give_up: likewise.
+        """
+        retry = self._settings.retry
+        names = {project: self._credentials.of(*project).name for project in projects}
+        return Asker(
+            credentials=self._credentials,
             throttle=self.throttle,
-            retry=RetryPolicy(**settings.retry.model_dump(), sleep=stop.sleep),
-            refusals=Refusals({project: credentials.of(*project).name for project in projects}),
+            retry=RetryPolicy(**retry.model_dump(), sleep=self._stop.sleep),
+            refusals=Refusals(names),
             host=Host(
-                max_outage=settings.retry.max_outage,
-                max_delay=settings.retry.max_delay,
+                max_outage=retry.max_outage,
+                max_delay=retry.max_delay,
                 clock=time.monotonic,
                 chance=random.random,
             ),
             give_up=give_up,
-            clean=clean,
+            clean=self._clean,
         )
 
     async def __aenter__(self) -> Self:

@@ -113,6 +113,10 @@ class Asker:
 
         return await with_retries(attempt, self._retry, on_retry=on_retry)
 
+    def expect(self, project: tuple[str, str], credential: str) -> None:
+        """One more (account, project) is going to be asked for, with the key of that name."""
+        self._refusals.expect(project, credential)
+
     def check(self, *, at_the_end: bool = False) -> None:
         """Give up where what was learnt leaves nothing worth asking for."""
         if (fatal := self.fatal(at_the_end=at_the_end)) is not None:

@@ -7,27 +7,31 @@ import os
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from exporter import log
+from exporter.address import is_store
 from exporter.archive import existing_sink, read_ledger
 from exporter.errors import UsageError
 from exporter.findings import Findings
 from exporter.ledger import LedgerThread
 from exporter.raw_archive import Note, read_note
+from exporter.settings import ObjectStoreSettings, load_settings
 from exporter.verify import NullWatcher, Scope, Verified, Watcher, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from exporter.differences import Tally
+    from exporter.settings import Flag
 
 DIFFERENT: Final = 6
+_REQUESTS: Final = 16  # to an object store at a time
 _SHOWN: Final = 50  # differences that people read; --json has them all
 _AGO: Final = re.compile(r"-?(\d+)([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -39,17 +43,21 @@ def run(
     sample: str | None,
     since: str | None,
     concurrency: int | None,
-    state_dir: Path | None,
     progress: bool | None,
     as_json: bool,
+    quick: bool = False,
+    config_file: Path | None = None,
+    flags: Sequence[Flag] = (),
+    environ: Mapping[str, str] = os.environ,
 ) -> int:
     """Read an archive back; returns the exit code.
 
     Raises:
-        UsageError: there is no such archive, or a flag is wrong.
+        UsageError: there is no such archive, or a flag or setting is wrong.
         DestinationError: the archive cannot be read.
     """
-    scope = parse_scope(sample, since)
+    scope = replace(parse_scope(sample, since), quick=quick)
+    settings = load_settings(flags=flags, config_file=config_file, environ=environ)
     log.configure(json=False, level="error", redactor=log.Redactor())
     show = sys.stderr.isatty() if progress is None else progress
     findings = Findings()
@@ -60,12 +68,14 @@ def run(
                     archive,
                     findings,
                     scope,
-                    state_dir=state_dir,
+                    state_dir=settings.output.state_dir,
+                    store=settings.object_store,
                     concurrency=concurrency,
                     watcher=watcher,
                 )
             )
-            note = asyncio.run(read_note(existing_sink(archive))) or Note()
+            reader = existing_sink(archive, settings.object_store)
+            note = asyncio.run(read_note(reader)) or Note()
         tally = findings.tally()
         if as_json:
             _print_json(archive, findings, tally, verified, note)
@@ -82,6 +92,7 @@ async def check(
     scope: Scope,
     *,
     state_dir: Path | None = None,
+    store: ObjectStoreSettings | None = None,
     concurrency: int | None = None,
     watcher: Watcher | None = None,
 ) -> Verified:
@@ -91,16 +102,19 @@ async def check(
         UsageError: there is no such archive.
         DestinationError: it cannot be read.
     """
-    sink = existing_sink(archive)
+    store = store or ObjectStoreSettings()
+    sink = existing_sink(archive, store)
+    if concurrency is None:
+        # Hashing keeps a core busy each, and one more reads ahead; a store is waited for.
+        concurrency = _REQUESTS if is_store(archive) else (os.cpu_count() or 1) + 1
     async with LedgerThread() as thread:
         return await verify(
             sink,
-            lambda: read_ledger(archive, state_dir),
+            lambda: read_ledger(archive, state_dir, store),
             thread,
             findings,
             scope=scope,
-            # Hashing keeps a core busy each; one more reads ahead of them.
-            concurrency=concurrency or (os.cpu_count() or 1) + 1,
+            concurrency=concurrency,
             watcher=watcher or NullWatcher(),
         )
 

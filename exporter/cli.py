@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from exporter import __version__
-from exporter.errors import ExporterError
+from exporter import __version__, cli_archive
 from exporter.options import (
     Account,
+    AllowMissing,
     AsJson,
     BaseUrl,
+    Concurrency,
     Config,
     Conversation,
+    Deadline,
     Directions,
+    JsonSummary,
     LogFormat,
     LogLevel,
     Manifest,
     ManifestFormat,
+    MaxFailures,
     NeverRaw,
     OptionalManifest,
     Output,
+    Progress,
     Project,
     Rate,
     RedactionList,
     Region,
-    ShowProgress,
+    RequireRaw,
+    ResultsFile,
     StateDir,
     Surface,
     Timezone,
+    Wait,
+    flags,
+    joined,
+    reported,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from exporter.settings import Flag
 
 app = typer.Typer(
     name="exporter",
@@ -49,8 +51,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -78,20 +78,12 @@ def run(
     region: Region = None,
     directions: Directions = None,
     redaction: RedactionList = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option("--concurrency", "-j", metavar="N", help="Recordings fetched at a time."),
-    ] = None,
+    concurrency: Concurrency = None,
     rate: Rate = None,
-    results: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the results here too.")
-    ] = None,
+    results: ResultsFile = None,
     state_dir: StateDir = None,
     timezone: Timezone = None,
-    wait: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="Wait so long for another run to end, such as 30m."),
-    ] = None,
+    wait: Wait = None,
     recheck: Annotated[
         bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
     ] = False,
@@ -99,39 +91,27 @@ def run(
         bool,
         typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
     ] = False,
-    max_failures: Annotated[
-        int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
-    ] = None,
-    deadline: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
-    ] = None,
-    require_raw: Annotated[
-        bool,
-        typer.Option("--require-raw", help="Fail if what was asked for as raw seems redacted."),
-    ] = False,
+    max_failures: MaxFailures = None,
+    deadline: Deadline = None,
+    require_raw: RequireRaw = False,
     never_raw: NeverRaw = False,
-    allow_missing: Annotated[
-        bool,
-        typer.Option("--allow-missing", help="Not found and gone do not make the run fail."),
-    ] = False,
+    allow_missing: AllowMissing = False,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
-    progress: ShowProgress = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON summary on standard output.")
-    ] = False,
+    progress: Progress = None,
+    json: JsonSummary = False,
 ) -> None:
     """Export what MANIFEST names; what is archived already is skipped."""
     from exporter import running
 
-    flags = _flags(
+    given = flags(
         {
             ("--output", "output", "url"): output,
             ("--base-url", "api", "base_url"): base_url,
             ("--surface", "api", "surface"): surface,
             ("--region", "api", "region"): region,
-            ("--directions", "export", "directions"): _joined(directions),
-            ("--redaction", "export", "redaction"): _joined(redaction),
+            ("--directions", "export", "directions"): joined(directions),
+            ("--redaction", "export", "redaction"): joined(redaction),
             ("--concurrency", "limits", "concurrency"): concurrency,
             ("--rate", "limits", "requests_per_second"): rate,
             ("--state-dir", "output", "state_dir"): state_dir,
@@ -147,12 +127,12 @@ def run(
             ("--log-level", "log", "level"): log_level,
         }
     )
-    with _reported():
+    with reported():
         exit_code = running.run(
             manifest,
             manifest_format=manifest_format,
             config_file=config,
-            flags=flags,
+            flags=given,
             results_file=results,
             allow_missing=allow_missing,
             progress=progress,
@@ -178,22 +158,22 @@ def plan(
     """Say what `run` would do; downloads nothing, writes nothing, needs no key."""
     from exporter import running
 
-    flags = _flags(
+    given = flags(
         {
             ("--output", "output", "url"): output,
-            ("--directions", "export", "directions"): _joined(directions),
-            ("--redaction", "export", "redaction"): _joined(redaction),
+            ("--directions", "export", "directions"): joined(directions),
+            ("--redaction", "export", "redaction"): joined(redaction),
             ("--never-raw", "export", "never_raw"): never_raw or None,
             ("--state-dir", "output", "state_dir"): state_dir,
             ("--timezone", "output", "timezone"): timezone,
         }
     )
-    with _reported():
+    with reported():
         running.plan(
             manifest,
             manifest_format=manifest_format,
             config_file=config,
-            flags=flags,
+            flags=given,
             as_json=json,
         )
 
@@ -262,7 +242,7 @@ def discover(
         ("query", "--query"): query,
         ("sample", "--sample"): sample,
     }
-    flags = _flags(
+    from_flags = flags(
         {
             ("--base-url", "api", "base_url"): base_url,
             ("--region", "api", "region"): region,
@@ -271,51 +251,19 @@ def discover(
             ("--log-level", "log", "level"): log_level,
         }
     )
-    with _reported():
+    with reported():
         discovering.discover(
             texts={key: value for (key, _), value in given.items() if value is not None},
             words={"channel": tuple(channel)} if channel else {},
-            flag_names={**dict(given), "channel": "--channel"},
+            flag_names={**dict(given.keys()), "channel": "--channel"},
             output=output,
             config_file=config,
-            flags=flags,
+            flags=from_flags,
         )
 
 
-@app.command()
-def verify(
-    archive: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A folder.")],
-    *,
-    sample: Annotated[
-        str | None,
-        typer.Option(metavar="N|P%", help="Read back so many recordings only, drawn at random."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Read back what was archived since: a date, 24h, 7d."),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
-    ] = None,
-    state_dir: StateDir = None,
-    progress: ShowProgress = None,
-    json: AsJson = False,
-) -> None:
-    """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
-    from exporter import checking
-
-    with _reported():
-        exit_code = checking.run(
-            archive,
-            sample=sample,
-            since=since,
-            concurrency=concurrency,
-            state_dir=state_dir,
-            progress=progress,
-            as_json=json,
-        )
-    raise typer.Exit(exit_code)
+for _command in (cli_archive.verify, cli_archive.status, cli_archive.retry):
+    app.command()(_command)
 
 
 @app.command()
@@ -337,7 +285,7 @@ def doctor(
     """Check key, region, host, destination, clock and disk before a run, and say what to mend."""
     from exporter import consulting
 
-    flags = _flags(
+    given = flags(
         {
             ("--output", "output", "url"): output,
             ("--base-url", "api", "base_url"): base_url,
@@ -346,9 +294,9 @@ def doctor(
             ("--state-dir", "output", "state_dir"): state_dir,
         }
     )
-    with _reported():
+    with reported():
         about = consulting.about(manifest, manifest_format, account, project, conversation)
-        exit_code = consulting.doctor(about, config_file=config, flags=flags, as_json=json)
+        exit_code = consulting.doctor(about, config_file=config, flags=given, as_json=json)
     raise typer.Exit(exit_code)
 
 
@@ -361,7 +309,7 @@ def schema(
     """Print a JSON Schema."""
     from exporter import schemas
 
-    with _reported():
+    with reported():
         typer.echo(schemas.schema(name))
 
 
@@ -421,7 +369,7 @@ def sandbox(
     """Serve a local imitation of the API, with faults on request, until interrupted."""
     from exporter import rehearsal
 
-    with _reported():
+    with reported():
         rehearsal.sandbox(
             host=host,
             port=port,
@@ -453,40 +401,6 @@ def demo(
     """Start the sandbox, export a dozen conversations from it, verify them, say where to look."""
     from exporter import demo as demonstration
 
-    with _reported():
+    with reported():
         exit_code = demonstration.demo(folder)
     raise typer.Exit(exit_code)
-
-
-def _joined(lists: list[str] | None) -> str | None:
-    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
-    return ",".join(lists) if lists else None
-
-
-def _flags(given: dict[tuple[str, str, str], object]) -> list[Flag]:
-    from exporter.settings import Flag
-
-    return [
-        Flag(name, (section, key), value)
-        for (name, section, key), value in given.items()
-        if value is not None
-    ]
-
-
-@contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """Errors become a message for people and an exit code."""
-    try:
-        yield
-    except ExporterError as error:
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt as interrupt:
-        typer.echo(str(interrupt) or "interrupted: nothing was under way", err=True)
-        raise typer.Exit(getattr(interrupt, "exit_code", _INTERRUPTED)) from None
-    except BrokenPipeError:
-        # Nobody reads standard output any more; python would complain again while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -55,6 +56,24 @@ class Credentials:
         if project not in self._found:
             self._found[project] = self._look_up(account_id, project_id)
         return self._found[project]
+
+    def covers(self, project: tuple[str, str]) -> bool:
+        """Whether there is a key for an (account, project)."""
+        try:
+            self.of(*project)
+        except ConfigError:
+            return False
+        return True
+
+    def readable(self) -> list[Credential]:
+        """Every credential that can be read, whatever it is for: no log may show its key."""
+        found = []
+        for position, entry in enumerate(self._entries):
+            with contextlib.suppress(ConfigError):
+                if position not in self._read:
+                    self._read[position] = self._load(entry, "any project")
+                found.append(self._read[position])
+        return found
 
     def require(self, projects: Iterable[tuple[str, str]]) -> list[Credential]:
         """The credentials of all these projects, so that a missing key is known beforehand."""

@@ -43,7 +43,8 @@ class Tally:
 
     Attributes:
         recorded: files on record.
-        ok: of them, read back and as recorded.
+        ok: of them, read back and as recorded; or by the checksum that the storage keeps.
+        by_checksum: files that were compared by that checksum instead of being read back.
         not_read: of them, there with the right size, but outside the sample.
         bytes_read: by reading back.
         warnings: how many.
@@ -51,6 +52,7 @@ class Tally:
 
     recorded: int
     ok: int
+    by_checksum: int
     corrupt: int
     missing: int
     unexpected: int

@@ -21,11 +21,13 @@ from exporter.stopping import StopReason
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from exporter.describing import Describing
     from exporter.job import Job
     from exporter.ledger import Ledger, LedgerThread, Totals
     from exporter.partitions import Partitions
     from exporter.pii_access import Finding
     from exporter.policy import Policy
+    from exporter.results import MetadataCounts
     from exporter.sinks.base import Sink
     from exporter.stopping import Stop
     from exporter.throttle import Throttle
@@ -46,6 +48,7 @@ class Ending:
         partitions: the archive's manifests.
         credential_of: name of the key of an (account, project).
         is_planned: the whole manifest was planned.
+        describing: asked for descriptions; None: none were wanted.
     """
 
     job: Job
@@ -56,6 +59,7 @@ class Ending:
     partitions: Partitions
     credential_of: Callable[[str, str], str]
     is_planned: bool
+    describing: Describing | None = None
 
     async def report(self, info: RunInfo, *, elapsed_seconds: float, traffic: Throttle) -> Report:
         """Close the run, bring the manifests up to date and write the results.
@@ -81,8 +85,9 @@ class Ending:
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
         info = msgspec.structs.replace(info, discovered=await reporter.discovered())
-        reason = await self._reason(totals)
-        run = self._ended(info, totals, policy, reason)
+        metadata = await self.describing.finished() if self.describing else None
+        reason = await self._reason(totals, metadata)
+        run = self._ended(info, totals, policy, reason=reason, metadata=metadata)
         summary = await reporter.summary(
             findings=findings,
             elapsed_seconds=elapsed_seconds,
@@ -90,14 +95,16 @@ class Ending:
             requests=traffic.requests,
             retries=traffic.retries,
             rate_limited=traffic.rate_limited,
+            expiry=await self._expiry(),
+            metadata=metadata,
         )
         try:
             await self.thread.run(self.ledger.cancel_rest)
             written: str | None = await reporter.write(run, summary)
         except DestinationError as error:
             self.stop.request(StopReason.of(error))
-            reason = await self._reason(totals)
-            run = self._ended(info, totals, policy, reason)
+            reason = await self._reason(totals, metadata)
+            run = self._ended(info, totals, policy, reason=reason, metadata=metadata)
             written = await self._write_in_trouble(reporter, run, summary)
         if self.job.results_file is not None:
             output = self.job.settings.output
@@ -122,15 +129,18 @@ class Ending:
         pii_access = {project: each for project, each in findings.items() if project in asked}
         return Report(run, summary, written, reason, pii_access, policy)
 
-    async def _reason(self, totals: Totals) -> StopReason | None:
+    async def _reason(self, totals: Totals, metadata: MetadataCounts | None) -> StopReason | None:
         """Why the run ended early, if it did."""
         if self.stop.reason is None or not self.stop.reason.cuts_short:
             return self.stop.reason
-        return self.stop.verdict(everything_done=await self._is_everything_done(totals))
+        done = await self._is_everything_done(totals, metadata)
+        return self.stop.verdict(everything_done=done)
 
-    async def _is_everything_done(self, totals: Totals) -> bool:
-        """Whether each recording of the manifest has its outcome, and each pair was compared."""
+    async def _is_everything_done(self, totals: Totals, metadata: MetadataCounts | None) -> bool:
+        """Whether each recording and description has its outcome, and each pair was compared."""
         if not self.is_planned or totals.by_status[Status.CANCELLED]:
+            return False
+        if self.job.settings.export.metadata and (metadata is None or metadata.cancelled):
             return False
         try:
             left, _ = await self.thread.run(self.ledger.pairs_to_compare, 0, 1)
@@ -153,6 +163,18 @@ class Ending:
                 consequence="the next run tells this one as one that was killed",
             )
         return await reporter.write_elsewhere(run, summary)
+
+    async def _expiry(self) -> tuple[int, int] | None:
+        """How many recordings that are not archived expire soon, and how many have."""
+        export = self.job.settings.export
+        if export.retention is None:
+            return None
+        gone = self.job.now() - export.retention
+        found = await self.thread.run(self.ledger.expiry, gone, gone + export.expiry_warning)
+        expiring, expired = found
+        if expiring or expired:
+            _log.warning("retention.expiring", expiring=expiring, expired=expired)
+        return found
 
     def _check_policy(
         self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]
@@ -179,9 +201,14 @@ class Ending:
         info: RunInfo,
         totals: Totals,
         policy: PolicyError | None,
+        *,
         reason: StopReason | None,
+        metadata: MetadataCounts | None,
     ) -> RunInfo:
-        status, exit_code = _verdict(totals, reason, allow_missing=self.job.allow_missing)
+        failed, missing = _losses(totals, metadata)
+        status, exit_code = _verdict(
+            reason, failed=failed, missing=missing, allow_missing=self.job.allow_missing
+        )
         if exit_code == 0 and not all(map(stands, info.discovered)):
             status, exit_code = RunStatus.PARTIAL, 1
         if policy is not None and reason is None:
@@ -194,14 +221,23 @@ class Ending:
         )
 
 
+def _losses(totals: Totals, metadata: MetadataCounts | None) -> tuple[bool, bool]:
+    """Whether anything failed, and whether anything is not there."""
+    counts = totals.by_status
+    failed = counts[Status.FAILED] + counts[Status.CANCELLED]
+    missing = counts[Status.NOT_FOUND] + counts[Status.GONE]
+    if metadata is not None:
+        failed += metadata.failed + metadata.cancelled
+        missing += metadata.not_found
+    return bool(failed), bool(missing)
+
+
 def _verdict(
-    totals: Totals, reason: StopReason | None, *, allow_missing: bool
+    reason: StopReason | None, *, failed: bool, missing: bool, allow_missing: bool
 ) -> tuple[RunStatus, int]:
     if reason is not None:
         status = RunStatus.INTERRUPTED if reason.by_signal else RunStatus.STOPPED
         return status, reason.exit_code
-    counts = totals.by_status
-    missing = counts[Status.NOT_FOUND] + counts[Status.GONE]
-    if counts[Status.FAILED] or counts[Status.CANCELLED] or (missing and not allow_missing):
+    if failed or (missing and not allow_missing):
         return RunStatus.PARTIAL, 1
     return (RunStatus.PARTIAL if missing else RunStatus.COMPLETE), 0

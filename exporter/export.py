@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,22 +19,25 @@ import structlog
 from exporter import __version__
 from exporter.api import Api
 from exporter.archive import check_free, open_ledger
+from exporter.dating import Dating
+from exporter.describing import Describing
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
-from exporter.fetch import Fetcher
+from exporter.fetch import Fetcher, tell
 from exporter.hold import held, this_process
 from exporter.job import NullWatcher, StoppedWaitingError, new_run_id
 from exporter.ledger import Ledger, LedgerThread
-from exporter.model import Outcome, Status
+from exporter.model import Order, Outcome, Status
 from exporter.pairing import Pairing
 from exporter.partitions import Partitions
-from exporter.planning import plan_into
+from exporter.planning import carry_over, plan_into
 from exporter.pool import first_error, run_pool
 from exporter.raw_archive import find_archives
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
 from exporter.sinks.local import LocalSink
+from exporter.spool import Spool
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 from exporter.survey import Survey
 from exporter.target import target_of, with_drift
@@ -44,7 +48,6 @@ if TYPE_CHECKING:
 
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
-    from exporter.model import Recording
     from exporter.raw_archive import Archives
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
@@ -75,10 +78,11 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
         _log.info("run.started", run=run.id, manifest=job.manifest_path)
         try:
-            await run.survey.discover(job.windows, job.spool)
+            await run.look(stack)
             await run.plan()
             await run.fetch()
             await run.compare()
+            await run.describe()
         except ExporterError as error:
             run.stop_for(error)
         return await run.report()
@@ -104,6 +108,7 @@ class _Run:
         self.layout = archives.layout
         self.started_at = job.now()
         self.clock_start = time.monotonic()
+        self.spool = job.spool
         self.api = Api(
             settings,
             job.credentials,
@@ -112,6 +117,7 @@ class _Run:
             give_up=self.stop_for,
             clean=job.clean,
         )
+        self.projects = list(job.projects)
         self.failures = 0
         self.is_planned = False  # the whole manifest, to its last line
         self.id = ""
@@ -121,6 +127,7 @@ class _Run:
         self.fetcher: Fetcher
         self.partitions: Partitions
         self.pairing: Pairing
+        self.describing: Describing | None = None
 
     def stop_for(self, error: ExporterError) -> None:
         """End the run because of an error that no recording can be blamed for."""
@@ -172,7 +179,12 @@ class _Run:
             taken_over_from=hold.taken_over_from,
         )
         info = encode_run(run.info())
-        await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info)
+        origin = settings.api.origin
+        await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info, origin=origin)
+        pending = await run.thread.run(run.ledger.pending_projects, origin)
+        for project in filter(job.credentials.covers, pending):
+            run.api.asker.expect(project, job.credentials.of(*project).name)
+            run.projects.append(project)
         run.partitions = Partitions(sink, run.ledger, run.thread)
         run.pairing = Pairing(
             sink,
@@ -192,16 +204,32 @@ class _Run:
         )
         return run
 
+    async def look(self, stack: contextlib.AsyncExitStack) -> None:
+        """Find out what the manifest does not name: conversations, and when they began.
+
+        Raises:
+            DestinationError: the ledger cannot be read or written, or there is no room.
+        """
+        await self.stop.unless_hurried(self.survey.discover(self.job.windows, self.spool))
+        if self.job.settings.export.lookup_started_at and self.spool.undated:
+            dated = stack.enter_context(Spool())
+            workers = self.job.settings.limits.concurrency
+            dating = Dating(self.api, self.ledger, self.thread, workers, self.stop.event)
+            await self.stop.unless_hurried(dating.date(self.spool, dated))
+            self.spool = dated
+
     async def plan(self) -> None:
         """Decide about every recording of the manifest, and enter the decisions."""
         totals = await plan_into(
             self.ledger,
             self.thread,
             self.sink,
-            self.job.spool,
+            self.spool,
             settings=self.job.settings,
             layout=self.layout,
             partitions=self.partitions,
+            carried=carry_over(self.ledger, self.job.settings, self.projects, now=self.job.now()),
+            order=self._order(),
             stop=self.stop.hurry,
         )
         _log.info(
@@ -211,11 +239,18 @@ class _Run:
             new=totals.planned,
             archived=totals.by_status[Status.SKIPPED],
             duplicates=totals.duplicates,
+            carried_over=totals.carried_over,
         )
         self.is_planned = not self.stop.hurry.is_set()
         self.watcher.planned(totals)
         if not self.stop.hurry.is_set():  # else not all that was found is entered
-            await self.survey.compare(expired_before=None)
+            deleted_before = self.job.settings.export.deleted_before(self.job.now())
+            await self.survey.compare(expired_before=deleted_before)
+
+    def _order(self) -> Order:
+        """Of fetching: what the list finds may be about to be deleted."""
+        usual = Order.OLDEST_FIRST if self.job.windows else Order.MANIFEST
+        return self.job.settings.export.order or usual
 
     async def fetch(self) -> None:
         """Fetch what is planned, until it is done or the run is to stop.
@@ -255,6 +290,34 @@ class _Run:
         except ExporterError as error:
             # What was fetched until now is still to be recorded.
             self.stop_for(error)
+
+    async def describe(self) -> None:
+        """Put the conversations' descriptions beside their recordings, where they are wanted.
+
+        Raises:
+            DestinationError: the archive or the ledger cannot be written.
+        """
+        settings = self.job.settings
+        if not settings.export.metadata:
+            return
+        self.describing = Describing(
+            make_asker=partial(self.api.new_asker, self.projects),
+            listing=self.api.listing,
+            sink=self.sink,
+            ledger=self.ledger,
+            thread=self.thread,
+            pii=settings.export.metadata_pii,
+            refresh=settings.export.refresh,
+            concurrency=settings.limits.concurrency,
+            stop=self.stop.event,
+            now=self.job.now,
+        )
+        work = asyncio.create_task(self.describing.run())
+        guard = asyncio.create_task(self._roll_back(work))
+        await asyncio.wait([work])
+        guard.cancel()
+        if not work.cancelled():
+            work.result()
 
     def _credential_name(self, account_id: str, project_id: str) -> str:
         return self.job.credentials.of(account_id, project_id).name
@@ -313,12 +376,12 @@ class _Run:
         while page := await self.thread.run(self.ledger.planned, last, _FEED_PAGE):
             for planned in page:
                 yield planned
-            last = page[-1].seq
+            last = page[-1].turn
 
     async def _fetch_one(self, planned: Planned) -> Outcome:
         target = await target_of(planned, self.layout, self.sink, self.ledger, self.thread)
         outcome = await self.fetcher.fetch(planned.recording, target)
-        _tell(planned.recording, outcome)
+        tell(planned.recording, outcome)
         return with_drift(planned, outcome)
 
     def info(self) -> RunInfo:
@@ -347,32 +410,10 @@ class _Run:
             self.partitions,
             self._credential_name,
             self.is_planned,
+            self.describing,
         )
         return await ending.report(
             self.info(),
             elapsed_seconds=time.monotonic() - self.clock_start,
             traffic=self.api.throttle,
-        )
-
-
-def _tell(recording: Recording, outcome: Outcome) -> None:
-    if outcome.archived:
-        _log.debug(
-            "recording.exported",
-            recording=str(recording),
-            path=outcome.archived.own_path,
-            bytes=outcome.archived.size,
-            sha256=outcome.archived.sha256,
-            correlation_id=outcome.archived.correlation_id,
-        )
-    elif outcome.error:
-        log = _log.error if outcome.status is Status.FAILED else _log.warning
-        log(
-            f"recording.{outcome.status}",
-            recording=str(recording),
-            kind=outcome.error.kind,
-            reason=outcome.error.message,
-            http_status=outcome.error.http_status,
-            code=outcome.error.code,
-            correlation_id=outcome.error.correlation_id,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from exporter.errors import ErrorKind, FetchError
 from exporter.model import Archived, ErrorInfo, Outcome, Status
 
@@ -25,6 +27,8 @@ _STATUS_OF_KIND = {
     ErrorKind.GONE: Status.GONE,
     ErrorKind.CANCELLED: Status.CANCELLED,
 }
+
+_log = structlog.get_logger()
 
 
 class Fetcher:
@@ -97,7 +101,33 @@ class Fetcher:
         return Outcome(status, error=info, attempts=attempts)
 
     def _may_still_come(self, recording: Recording) -> bool:
+        if recording.in_progress:
+            return True
         if recording.started_at is None:
             return False
         # A mistyped year must not be waited for until then.
         return -_CLOCKS_APART < self._now() - recording.started_at < self._pending_grace
+
+
+def tell(recording: Recording, outcome: Outcome) -> None:
+    """Log how a recording ended."""
+    if outcome.archived:
+        _log.debug(
+            "recording.exported",
+            recording=str(recording),
+            path=outcome.archived.path,
+            bytes=outcome.archived.size,
+            sha256=outcome.archived.sha256,
+            correlation_id=outcome.archived.correlation_id,
+        )
+    elif outcome.error:
+        log = _log.error if outcome.status is Status.FAILED else _log.warning
+        log(
+            f"recording.{outcome.status}",
+            recording=str(recording),
+            kind=outcome.error.kind,
+            reason=outcome.error.message,
+            http_status=outcome.error.http_status,
+            code=outcome.error.code,
+            correlation_id=outcome.error.correlation_id,
+        )

@@ -11,12 +11,14 @@ import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from exporter.differences import Check, Status, Tally, Warned
+from exporter.layout import METADATA
+from exporter.model import Conversation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from exporter.model import Archived, Recording
+    from exporter.model import Archived, KeptMetadata, Recording
 
 DIRECTIONS_TOLERANCE_SECONDS: Final = 1.0
 DIRECTIONS_TOLERANCE_SHARE: Final = 0.02
@@ -26,7 +28,9 @@ REDACTION_TOLERANCE_SECONDS: Final = 0.02
 """Muting changes no length; one frame of telephony (20 ms) is put up with."""
 
 _PAGE: Final = 500
-_RECORDING_NAME: Final = re.compile(r"(?:combined|user|agent)\.(?:redacted|raw)(?:\.v\d+)?\.wav")
+_RECORDING_NAME: Final = re.compile(
+    rf"(?:combined|user|agent)\.(?:redacted|raw)(?:\.v\d+)?\.wav|{re.escape(METADATA)}"
+)
 
 _TABLES: Final = """
 CREATE TABLE expected (
@@ -42,7 +46,8 @@ CREATE TABLE expected (
     duration REAL NOT NULL,
     fetched_at TEXT,
     in_manifest INTEGER NOT NULL,
-    chosen INTEGER NOT NULL DEFAULT 0
+    chosen INTEGER NOT NULL DEFAULT 0,
+    by_checksum INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE files (
     path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified TEXT NOT NULL, kind TEXT NOT NULL
@@ -54,9 +59,13 @@ CREATE TABLE differences (path TEXT PRIMARY KEY, status TEXT NOT NULL, reason TE
     WITHOUT ROWID;
 CREATE TABLE warnings (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, path TEXT, message TEXT NOT NULL)
 """
+_ALSO: Final = (
+    "ON CONFLICT (path) DO UPDATE SET in_manifest ="
+    " CASE WHEN sha256 = excluded.sha256 THEN 1 ELSE 2 END"
+)
 _LATEST: Final = (
     "(SELECT account_id, project_id, conversation_id, direction, redaction, duration, path,"
-    " max(version) FROM expected"
+    " max(version) FROM expected WHERE direction <> ''"
     " GROUP BY account_id, project_id, conversation_id, direction, redaction)"
 )
 
@@ -85,18 +94,12 @@ class Findings:
 
     def expect_also(self, held: Iterable[tuple[Recording, Archived]]) -> None:
         """A partition's manifest records these; where the ledger says otherwise, it is believed."""
-        self._db.execute("BEGIN")
-        try:
-            self._insert_expected(
-                "INSERT",
-                (_row(*one, 1) for one in held),
-                "ON CONFLICT (path) DO UPDATE SET in_manifest ="
-                " CASE WHEN sha256 = excluded.sha256 THEN 1 ELSE 2 END",
-            )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        self._also(_row(*one, 1) for one in held)
+
+    def _also(self, told: Iterable[tuple[object, ...]]) -> None:
+        with self._db:  # a broken manifest leaves nothing
+            self._db.execute("BEGIN")
+            self._insert_expected("INSERT", told, _ALSO)
 
     def _insert_expected(
         self, verb: str, entries: Iterable[tuple[object, ...]], conflict: str = ""
@@ -107,6 +110,33 @@ class Findings:
             f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}",
             entries,
         )
+
+    def expect_metadata(
+        self, page: Sequence[tuple[Conversation, KeptMetadata]], *, doubted_only: bool = False
+    ) -> None:
+        """The ledger records these descriptions."""
+        told = (_metadata_row(*one, 0) for one in page)
+        self._insert_expected(
+            "INSERT OR REPLACE", [one for one in told if not doubted_only or self._is_doubted(one)]
+        )
+
+    def expect_metadata_also(
+        self,
+        account_id: str,
+        project_id: str,
+        described: Iterable[tuple[str, KeptMetadata]],
+        *,
+        doubted_only: bool = False,
+    ) -> None:
+        """A partition's manifest records these descriptions."""
+        told = (
+            _metadata_row(Conversation(account_id, project_id, name), kept, 1)
+            for name, kept in described
+        )
+        self._also(one for one in told if not doubted_only or self._is_doubted(one))
+
+    def _is_doubted(self, told: tuple[object, ...]) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM doubted WHERE path = ?", told[:1]).fetchone())
 
     def found(self, files: Sequence[tuple[str, int, str, str]]) -> None:
         """These files are there: path, bytes, time of the last change, kind."""
@@ -217,7 +247,7 @@ class Findings:
     ) -> Iterator[tuple[Recording, Archived]]:
         """Those of the recorded files that are looked at again."""
         for one in held:
-            if self._db.execute("SELECT 1 FROM doubted WHERE path = ?", (one[1].path,)).fetchone():
+            if self._is_doubted((one[1].path,)):
                 yield one
 
     def expect_doubted(self, page: Sequence[tuple[Recording, Archived]]) -> None:
@@ -247,6 +277,10 @@ class Findings:
         )
 
     # What comes of it.
+
+    def compared_by_checksum(self, path: str) -> None:
+        """It is not read back: the storage keeps a checksum of it."""
+        self._db.execute("UPDATE expected SET by_checksum = 1 WHERE path = ?", (path,))
 
     def add(self, status: Status, path: str, reason: str) -> None:
         """A difference."""
@@ -318,9 +352,9 @@ class Findings:
         counts = dict(
             self._db.execute("SELECT status, count(*) FROM differences GROUP BY status").fetchall()
         )
-        recorded, chosen, size = self._db.execute(
-            "SELECT count(*), coalesce(sum(chosen > 0), 0), coalesce(sum(bytes * (chosen > 0)), 0)"
-            " FROM expected"
+        recorded, chosen, by_checksum, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(chosen > 0), 0), coalesce(sum(by_checksum), 0),"
+            " coalesce(sum(bytes * (chosen > 0 AND NOT by_checksum)), 0) FROM expected"
         ).fetchone()
         (bad,) = self._db.execute(
             "SELECT count(*) FROM expected WHERE chosen AND path IN (SELECT path FROM differences)"
@@ -333,6 +367,7 @@ class Findings:
         return Tally(
             recorded=recorded,
             ok=chosen - bad,
+            by_checksum=by_checksum,
             **{str(each): counts.get(each, 0) for each in Status if each is not Status.OK},
             not_read=recorded - chosen - known_bad,
             bytes_read=size,
@@ -361,6 +396,25 @@ def _row(recording: Recording, archived: Archived, in_manifest: int) -> tuple[ob
         archived.version,
         archived.audio.duration_seconds,
         archived.fetched_at.isoformat() if archived.fetched_at else None,
+        in_manifest,
+    )
+
+
+def _metadata_row(
+    conversation: Conversation, kept: KeptMetadata, in_manifest: int
+) -> tuple[object, ...]:
+    return (
+        kept.path,
+        kept.size,
+        kept.sha256,
+        conversation.account_id,
+        conversation.project_id,
+        conversation.conversation_id,
+        "",  # no direction and no redaction: it takes no part in comparing lengths
+        "",
+        1,
+        0.0,
+        kept.fetched_at.isoformat() if kept.fetched_at else None,
         in_manifest,
     )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 RESERVED = "_exporter"  # no identifier begins with an underscore
 PARTITION_MANIFEST = "manifest.json"
+METADATA = "conversation.json"
 UNDATED = "undated"
 
 # Letters, digits, `.`, `_`, `-`. Of what identifiers may hold besides, `:` is refused by Windows

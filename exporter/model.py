@@ -6,7 +6,7 @@ A *recording* is one variant of one conversation: the unit of work and of the re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +50,13 @@ class Status(StrEnum):
     CANCELLED = "cancelled"  # the run stopped first
 
 
+class Order(StrEnum):
+    """Which recordings are fetched first."""
+
+    MANIFEST = "manifest"  # as they are named
+    OLDEST_FIRST = "oldest-first"  # those whose call began first; without a start last
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Variant:
     """Direction x redaction."""
@@ -83,10 +90,18 @@ class Conversation:
     in_progress: bool = False
     location: Location | None = None
 
+    def __str__(self) -> str:
+        """For people: `account/project/conversation`."""
+        return f"{self.account_id}/{self.project_id}/{self.conversation_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One variant of one conversation."""
+    """One variant of one conversation.
+
+    Attributes:
+        in_progress: the call had not ended when it was listed; no part of what a recording is.
+    """
 
     account_id: str
     project_id: str
@@ -94,6 +109,7 @@ class Recording:
     direction: Direction
     redaction: Redaction
     started_at: datetime | None = None
+    in_progress: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """For people: `account/project/conversation direction.redaction`."""
@@ -209,6 +225,34 @@ class Archived:
         return split_mount(self.path)[1]
 
 
+class MetadataPii(StrEnum):
+    """What is archived of the personal data in a conversation's description."""
+
+    DROP = "drop"  # nothing that may be any
+    KEEP = "keep"  # everything, as the API gave it
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMetadata:
+    """A conversation's description in the archive: a whole, verified file.
+
+    Attributes:
+        path: relative to the archive.
+        size: bytes.
+        sha256: hexadecimal digest of the file.
+        pii: what was done about personal data.
+        is_final: the call had ended when it was described.
+        fetched_at: when; None where only a partition's manifest told of it.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    pii: MetadataPii
+    is_final: bool
+    fetched_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """What was archived before of a recording whose content is another one now.
@@ -248,6 +292,7 @@ class Outcome:
         error: why not; for all others.
         attempts: requests made for it in this run.
         drift: what was archived before, where the content is another one now.
+        carried_over: an earlier run had left it pending, and no entry of the manifest names it.
     """
 
     status: Status
@@ -255,3 +300,4 @@ class Outcome:
     error: ErrorInfo | None = None
     attempts: int = 0
     drift: Drift | None = None
+    carried_over: bool = False

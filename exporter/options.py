@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from exporter.errors import ExporterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.settings import Flag
 
 Manifest = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="What to export; - reads standard input.")
@@ -23,20 +33,16 @@ Config = Annotated[
 ]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="ARCHIVE",
+        help="The archive: a folder, or s3://…, gs://…, az://….",
+    ),
 ]
-BaseUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
+Archive = Annotated[
+    str, typer.Argument(metavar="ARCHIVE", help="The archive: a folder, or s3://…, gs://…, az://….")
 ]
-Surface = Annotated[
-    str | None,
-    typer.Option(metavar="platform-v3|agents-v1", help="Which of the vendor's two API families."),
-]
-Region = Annotated[
-    str | None,
-    typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
-]
-Rate = Annotated[float | None, typer.Option(metavar="N", help="Requests a second, at most.")]
 Directions = Annotated[
     list[str] | None,
     typer.Option(metavar="LIST", help="combined, user, agent: where the manifest does not say."),
@@ -64,13 +70,87 @@ Project = Annotated[
 Conversation = Annotated[
     str | None, typer.Option(metavar="ID", help="Compare raw and redacted audio of this one.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
-ShowProgress = Annotated[
-    bool | None, typer.Option("--progress/--no-progress", help="Default: on a terminal.")
-]
 LogFormat = Annotated[
     str | None, typer.Option(metavar="console|json", help="Logs on standard error.")
 ]
 LogLevel = Annotated[
     str | None, typer.Option(metavar="debug|info|warning|error", help="The least to be logged.")
 ]
+BaseUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="The API's address, instead of a region's.")
+]
+Surface = Annotated[
+    str | None,
+    typer.Option(metavar="platform-v3|agents-v1", help="Which of the vendor's two API families."),
+]
+Region = Annotated[
+    str | None,
+    typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", "-j", metavar="N", help="Recordings fetched at a time."),
+]
+Rate = Annotated[float | None, typer.Option(metavar="N", help="Requests a second, at most.")]
+ResultsFile = Annotated[
+    Path | None,
+    typer.Option("--results", metavar="FILE", help="Write the results here too."),
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="Wait so long for another run to end, such as 30m."),
+]
+MaxFailures = Annotated[
+    int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
+]
+Deadline = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
+]
+RequireRaw = Annotated[
+    bool, typer.Option("--require-raw", help="Fail if what was asked for as raw seems redacted.")
+]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Not found and gone do not make the run fail.")
+]
+Progress = Annotated[
+    bool | None, typer.Option("--progress/--no-progress", help="Default: on a terminal.")
+]
+JsonSummary = Annotated[bool, typer.Option("--json", help="One JSON summary on standard output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
+
+_INTERRUPTED = 130
+
+
+def joined(lists: list[str] | None) -> str | None:
+    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
+    return ",".join(lists) if lists else None
+
+
+def flags(given: dict[tuple[str, str, str], object]) -> list[Flag]:
+    """Those that were given, by (name, section, key)."""
+    from exporter.settings import Flag  # noqa: PLC0415 (slow to import, and --help needs none)
+
+    return [
+        Flag(name, (section, key), value)
+        for (name, section, key), value in given.items()
+        if value is not None
+    ]
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Errors become a message for people and an exit code."""
+    try:
+        yield
+    except ExporterError as error:
+        typer.echo(f"error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt as interrupt:
+        typer.echo(str(interrupt) or "interrupted: nothing was under way", err=True)
+        raise typer.Exit(getattr(interrupt, "exit_code", _INTERRUPTED)) from None
+    except BrokenPipeError:
+        # Nobody reads standard output any more; python would complain again while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None

@@ -18,6 +18,8 @@ from exporter.model import (
     Archived,
     AudioFormat,
     Direction,
+    KeptMetadata,
+    MetadataPii,
     Proof,
     Recording,
     Redaction,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 SCHEMA_VERSION: Final = 1
+_METADATA_HEAD: Final = b'"metadata": ['
 _MAX_UNSTREAMED: Final = 64 * 1024 * 1024  # bytes of a manifest that somebody formatted anew
 
 
@@ -69,14 +72,32 @@ class HeldRecording(msgspec.Struct, frozen=True, kw_only=True):
     muted_spans: list[tuple[float, float]] | None
 
 
+class HeldMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """The description of one conversation.
+
+    `pii` says what was done about personal data, `final` whether the call had ended.
+    """
+
+    conversation_id: str
+    path: str
+    bytes: Count
+    sha256: Sha256
+    pii: MetadataPii
+    final: bool
+
+
 class PartitionManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that one account, project and date hold in the archive."""
+    """Everything that one account, project and date hold in the archive.
+
+    `metadata` is there only where conversations are described.
+    """
 
     schema_version: int
     account_id: str
     project_id: str
     date: str
     recordings: list[HeldRecording]
+    metadata: list[HeldMetadata] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -96,8 +117,9 @@ async def render(
     project_id: str,
     date: str,
     pages: AsyncIterator[list[tuple[Recording, Archived]]],
+    described: AsyncIterator[list[tuple[str, KeptMetadata]]],
 ) -> AsyncIterator[bytes]:
-    """The whole document in pieces: a readable head, then one line a recording."""
+    """The whole document in pieces: a readable head, then one line a recording or description."""
     head = _Head(SCHEMA_VERSION, account_id, project_id, date)
     text = msgspec.json.format(msgspec.json.encode(head), indent=1)
     yield text.removesuffix(b"\n}") + b',\n "recordings": ['
@@ -108,7 +130,22 @@ async def render(
         if lines:
             yield separator + b",\n  ".join(lines)
             separator = b",\n  "
+    separator = b"\n ],\n " + _METADATA_HEAD + b"\n  "
+    async for told in described:
+        yield separator + b",\n  ".join(encode(_to_metadata_row(*one)) for one in told)
+        separator = b",\n  "
     yield b"\n ]\n}\n"
+
+
+def _to_metadata_row(conversation_id: str, kept: KeptMetadata) -> HeldMetadata:
+    return HeldMetadata(
+        conversation_id=conversation_id,
+        path=kept.path,
+        bytes=kept.size,
+        sha256=kept.sha256,
+        pii=kept.pii,
+        final=kept.is_final,
+    )
 
 
 def _to_row(recording: Recording, archived: Archived) -> HeldRecording:
@@ -179,7 +216,7 @@ class PartitionReader:
         position = self._document.tell()
         line = self._document.readline().strip()
         self._document.seek(position)
-        return line == b"]" or (line.startswith(b"{") and line.endswith((b"}", b"},")))
+        return line in {b"]", b"],"} or (line.startswith(b"{") and line.endswith((b"}", b"},")))
 
     def __iter__(self) -> Iterator[tuple[Recording, Archived]]:
         """Everything that the partition holds.
@@ -197,21 +234,57 @@ class PartitionReader:
         if self._whole is not None:
             yield from self._whole.recordings
             return
-        ended = False
+        for is_metadata, line in self._lines():
+            if not is_metadata:
+                yield self._decode(line)
+
+    def _lines(self) -> Iterator[tuple[bool, bytes]]:
+        """Each row as it is written, and whether it is a description's."""
+        is_metadata = ended = False
         for line in self._document:
             text = line.strip()
             if ended and text == b"}":
                 return
             if text == b"]":
                 ended = True
-            else:
-                yield self._decode(text.removesuffix(b","))
+            elif text == b"],":
+                is_metadata = True
+            elif not (is_metadata and text == _METADATA_HEAD):
+                yield is_metadata, text.removesuffix(b",")
         raise UnreadablePartitionError("it ends too early")
 
+    def metadata(self) -> Iterator[tuple[str, KeptMetadata]]:
+        """The descriptions, by conversation id; instead of iterating, for it reads to the end.
+
+        Raises:
+            UnreadablePartitionError: the manifest is damaged.
+        """
+        try:
+            for row in self._metadata_rows():
+                self._check_place(row.path)
+                yield (
+                    row.conversation_id,
+                    KeptMetadata(row.path, row.bytes, row.sha256, row.pii, row.final),
+                )
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            raise UnreadablePartitionError(str(error)) from None
+
+    def _metadata_rows(self) -> Iterator[HeldMetadata]:
+        if self._whole is not None:
+            yield from self._whole.metadata or ()
+            return
+        decode = msgspec.json.Decoder(HeldMetadata).decode
+        for is_metadata, line in self._lines():
+            if is_metadata:
+                yield decode(line)
+
+    def _check_place(self, path: str) -> None:
+        parts = path.removeprefix(f"{self._folder}/").split("/")
+        if not path.startswith(f"{self._folder}/") or {"", ".", ".."} & set(parts):
+            raise UnreadablePartitionError(f"it speaks of a file elsewhere: {path!r}")
+
     def _to_held(self, row: HeldRecording) -> tuple[Recording, Archived]:
-        parts = row.path.removeprefix(f"{self._folder}/").split("/")
-        if not row.path.startswith(f"{self._folder}/") or {"", ".", ".."} & set(parts):
-            raise UnreadablePartitionError(f"it speaks of a file elsewhere: {row.path!r}")
+        self._check_place(row.path)
         recording = Recording(
             self.account_id,
             self.project_id,

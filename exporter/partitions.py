@@ -22,15 +22,17 @@ from exporter.partition import (
     manifest_path,
     render,
 )
+from exporter.sinks.base import ChangedMeanwhileError, Known
 from exporter.sinks.mounted import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from exporter.model import Archived, Recording
+    from exporter.model import Archived, KeptMetadata, Recording
     from exporter.sinks.base import Sink
 
 _IN_MEMORY = 4 * 1024 * 1024
+_TRIES = 10  # for a manifest that others write at the same time
 
 _log = structlog.get_logger()
 
@@ -88,18 +90,33 @@ class Partitions:
         """
         changed = await self._thread.run(self._ledger.changed_partitions)
         for partition in changed:
-            path = manifest_path(partition.folder)
-            tag = await self._sink.tag(path)
-            known = await self._thread.run(self._ledger.partition_tags, [partition.folder])
-            # Another machine may have written it meanwhile, or it is damaged.
-            if tag is not None and tag != known[partition.folder]:
-                await self._merge(partition.folder, tag)
-            changes = await self._thread.run(self._ledger.partition_changes, partition.folder)
-            written = await self._sink.replace(path, self._render(partition))
-            await self._thread.run(
-                self._ledger.partition_written, partition.folder, changes, written
-            )
+            for _ in range(_TRIES):
+                with contextlib.suppress(ChangedMeanwhileError):
+                    await self._write(partition)
+                    break
+            else:
+                raise DestinationError(
+                    f"{manifest_path(partition.folder)} was changed again and again by somebody"
+                    " else while it was to be written",
+                    hint="Let one run at a time write to this archive.",
+                )
         return len(changed)
+
+    async def _write(self, partition: Partition) -> None:
+        """Take over what somebody else wrote meanwhile, then write both."""
+        path = manifest_path(partition.folder)
+        tag = await self._sink.tag(path)
+        known = await self._thread.run(self._ledger.partition_tags, [partition.folder])
+        # Another machine may have written it meanwhile, or it is damaged.
+        if (
+            tag is not None
+            and tag != known[partition.folder]
+            and not await self._merge(partition.folder, tag)
+        ):
+            tag = None
+        changes = await self._thread.run(self._ledger.partition_changes, partition.folder)
+        written = await self._sink.replace(path, self._render(partition), known=Known(tag))
+        await self._thread.run(self._ledger.partition_written, partition.folder, changes, written)
 
     async def _learn(self, folder: str, tag: str | None) -> None:
         if tag is None:
@@ -121,15 +138,18 @@ class Partitions:
                 " either are fetched again and compared with the files that are there",
             )
 
-    async def _merge(self, folder: str, tag: str) -> None:
+    async def _merge(self, folder: str, tag: str) -> bool:
+        """Take over what the manifest tells; False if there is none any more."""
         try:
             await self._read(folder, tag)
         except FileNotFoundError:  # since it was looked at: nothing to keep
-            return
+            return False
         except UnreadablePartitionError as error:
             with contextlib.suppress(FileNotFoundError):
                 aside = await self._sink.set_aside(manifest_path(folder))
                 _log.error("partition.set_aside", path=shown(self._sink, aside), reason=str(error))
+            return False
+        return True
 
     async def _read(self, folder: str, tag: str) -> None:
         async with read_manifest(self._sink, folder) as open_reader:
@@ -137,7 +157,8 @@ class Partitions:
             def learn() -> list[tuple[Recording, Archived]]:
                 reader = open_reader()
                 partition = Partition(reader.account_id, reader.project_id, reader.date, folder)
-                return self._ledger.learn(partition, tag, reader)
+                self._ledger.learn_metadata(partition, reader.metadata())
+                return self._ledger.learn(partition, tag, open_reader())
 
             try:
                 contradictions = await self._thread.run(learn)
@@ -163,8 +184,14 @@ class Partitions:
             while page := await self._thread.run(next, pages, None):
                 yield page
 
+        documents = await self._thread.run(self._ledger.partition_metadata, partition.folder)
+
+        async def described() -> AsyncIterator[list[tuple[str, KeptMetadata]]]:
+            while page := await self._thread.run(next, documents, None):
+                yield page
+
         async for piece in render(
-            partition.account_id, partition.project_id, partition.date, paged()
+            partition.account_id, partition.project_id, partition.date, paged(), described()
         ):
             yield piece
 

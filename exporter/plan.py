@@ -52,6 +52,7 @@ def recordings(conversation: Conversation, choice: Choice) -> Iterator[Recording
                 direction,
                 redaction,
                 conversation.started_at,
+                conversation.in_progress,
             )
 
 

@@ -19,14 +19,14 @@ import structlog
 from exporter.archive import read_ledger
 from exporter.errors import DestinationError, ErrorKind
 from exporter.ledger import Ledger, LedgerThread
-from exporter.model import ErrorInfo, Outcome, Status
+from exporter.model import ErrorInfo, Order, Outcome, Redaction, Status
 from exporter.partitions import Partitions
 from exporter.plan import Choice, Decision, decide, recordings
 from exporter.raw_archive import find_archives
 from exporter.sinks.mounted import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from exporter.layout import Layout
     from exporter.ledger import Looked, Totals
@@ -55,13 +55,17 @@ class PartitionPreview:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a run would do. `requested` = `new` + `archived` + `refused`."""
+    """What a run would do. `requested` = `new` + `archived` + `refused`.
+
+    `carried_over` of the requested ones are pending since earlier runs; no entry names them.
+    """
 
     conversations: int
     requested: int
     new: int
     archived: int
     refused: int
+    carried_over: int
     duplicates: int
     partitions: list[PartitionPreview]
 
@@ -69,6 +73,66 @@ class Preview:
 def choice_of(settings: Settings) -> Choice:
     """What is exported where the manifest does not say."""
     return Choice(settings.export.directions, settings.export.redaction)
+
+
+@dataclass(frozen=True, slots=True)
+class CarryOver:
+    """Which recordings that earlier runs left pending are asked for again.
+
+    Attributes:
+        source: the ledger that knows them.
+        projects: only of these (account, project); None: of all.
+        origin: only those last asked for at this address of the API.
+        never_raw: of which (account, project) no raw ones.
+        fresh: a call found in progress after this moment is believed to be so still.
+    """
+
+    source: Ledger
+    projects: frozenset[tuple[str, str]] | None
+    origin: str
+    never_raw: Callable[[str, str], bool]
+    fresh: datetime
+
+    async def pages(self, thread: LedgerThread) -> AsyncIterator[list[Recording]]:
+        """They, a page at a time."""
+        after = None
+        while True:
+            after, found = await thread.run(
+                self.source.pending, after, _PAGE, origin=self.origin, fresh=self.fresh
+            )
+            if after is None:
+                return
+            yield [one for one in found if self._is_asked_for(one)]
+
+    def _is_asked_for(self, one: Recording) -> bool:
+        if one.redaction is Redaction.RAW and self.never_raw(one.account_id, one.project_id):
+            return False
+        return self.projects is None or (one.account_id, one.project_id) in self.projects
+
+
+def carry_over(
+    source: Ledger,
+    settings: Settings,
+    projects: Iterable[tuple[str, str]] | None = None,
+    *,
+    now: datetime,
+) -> CarryOver:
+    """What the settings allow to be asked for again.
+
+    Args:
+        source: the ledger that knows what is pending.
+        settings: of the run.
+        projects: those that there are keys for; None: all.
+        now: what time it is.
+    """
+    export = settings.export
+    return CarryOver(
+        source,
+        None if projects is None else frozenset(projects),
+        settings.api.origin,
+        never_raw=lambda *project: settings.policy_of(*project).never_raw,
+        fresh=now - export.pending_grace,
+    )
 
 
 async def plan_into(
@@ -80,10 +144,12 @@ async def plan_into(
     settings: Settings,
     layout: Layout,
     partitions: Partitions,
+    carried: CarryOver | None = None,
+    order: Order = Order.MANIFEST,
     archive: Ledger | None = None,
     stop: asyncio.Event | None = None,
 ) -> Totals:
-    """Enter every recording of the spool with what is to be done about it.
+    """Enter every recording of the spool with what is to be done about it, then what was pending.
 
     Args:
         ledger: gets the plan; a run has begun in it.
@@ -93,38 +159,76 @@ async def plan_into(
         settings: what is exported where the manifest does not say, and what is looked at.
         layout: tells where recordings may lie.
         partitions: tell what the ledger does not know.
+        carried: what is asked for again; None: nothing.
+        order: of fetching.
         archive: the ledger that knows what is archived, if that is another one.
         stop: once set, nothing more is hashed, and what is left of the spool is not entered.
     """
+    planning = _Planning(ledger, thread, sink, settings, layout, partitions, archive, stop)
     duplicates = 0
     choice = choice_of(settings)
     for window, conversations in spool.batches(_BATCH):
-        if stop is not None and stop.is_set():
-            break
         wanted = [one for each in conversations for one in recordings(each, choice)]
-        await _learn(partitions, wanted, layout)
-        looked = await thread.run(ledger.look_up, wanted)
-        if archive is not None:
-            looked = await thread.run(archive.look_up_for, looked)
+        repeated = await planning.enter(wanted, window=window)
+        if repeated is None:
+            break
+        duplicates += repeated
+    if carried is not None:
+        async for wanted in carried.pages(thread):
+            if await planning.enter(wanted, carried_over=True) is None:
+                break
+    await thread.run(ledger.planning_ended, duplicates, datetime.now(UTC), order=order)
+    return await thread.run(ledger.totals)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planning:
+    """Enters recordings with decisions; the attributes are those of `plan_into`."""
+
+    ledger: Ledger
+    thread: LedgerThread
+    sink: Sink
+    settings: Settings
+    layout: Layout
+    partitions: Partitions
+    archive: Ledger | None
+    stop: asyncio.Event | None
+
+    async def enter(
+        self, wanted: Sequence[Recording], *, window: int = 0, carried_over: bool = False
+    ) -> int | None:
+        """Decide about these; how many were named before, or None once it is to stop."""
+        if self._is_to_stop():
+            return None
+        export = self.settings.export
+        await _learn(self.partitions, wanted, self.layout)
+        looked = await self.thread.run(self.ledger.look_up, wanted)
+        if self.archive is not None:
+            looked = await self.thread.run(self.archive.look_up_for, looked)
         else:
             await _let_go_of_lost_copies(
-                ledger, thread, sink, looked, recheck=settings.export.recheck, stop=stop
+                self.ledger,
+                self.thread,
+                self.sink,
+                looked,
+                recheck=export.recheck,
+                stop=self.stop,
             )
-        found = await _on_disk(sink, looked, recheck=settings.export.recheck, stop=stop)
-        if stop is not None and stop.is_set():
-            break  # perhaps not all of it was hashed
+        found = await _on_disk(self.sink, looked, recheck=export.recheck, stop=self.stop)
+        if self._is_to_stop():
+            return None  # perhaps not all of it was hashed
         decisions = [
-            _decided(
-                one,
-                decide(one.archived, size, is_sound=is_sound, refresh=settings.export.refresh),
-            )
+            _decided(one, decide(one.archived, size, is_sound=is_sound, refresh=export.refresh))
             for one, (size, is_sound) in zip(looked, found, strict=True)
         ]
-        duplicates += await thread.run(ledger.plan, decisions)
+        repeated = await self.thread.run(self.ledger.plan, decisions, carried_over=carried_over)
         if window:
-            await thread.run(ledger.note_found, window, {one.conversation for one in looked})
-    await thread.run(ledger.planning_ended, duplicates)
-    return await thread.run(ledger.totals)
+            numbers = {one.conversation for one in looked}
+            await self.thread.run(self.ledger.note_found, window, numbers)
+        return repeated
+
+    def _is_to_stop(self) -> bool:
+        return self.stop is not None and self.stop.is_set()
 
 
 async def _learn(partitions: Partitions, wanted: Sequence[Recording], layout: Layout) -> None:
@@ -231,7 +335,8 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
     opened = await find_archives(settings, "preview")
     sink, layout = opened.sink, opened.layout
     async with LedgerThread() as thread:
-        archive = await thread.run(read_ledger, output.url, output.state_dir)
+        output = settings.output
+        archive = await thread.run(read_ledger, output.url, output.state_dir, settings.object_store)
         ledger = await thread.run(Ledger, None)
         await thread.run(ledger.begin_run, "preview", datetime.now(UTC))
         totals = await plan_into(
@@ -242,6 +347,7 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
             settings=settings,
             layout=layout,
             partitions=Partitions(sink, ledger, thread, archive=archive),
+            carried=carry_over(archive, settings, now=datetime.now(UTC)) if archive else None,
             archive=archive,
         )
         counts: dict[tuple[str, str, str], Counter[Status]] = {}
@@ -259,6 +365,7 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
         new=totals.planned,
         archived=totals.by_status[Status.SKIPPED],
         refused=totals.by_status[Status.FAILED],
+        carried_over=totals.carried_over,
         duplicates=totals.duplicates,
         partitions=[
             PartitionPreview(*key, new=each[Status.CANCELLED], archived=each[Status.SKIPPED])

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from exporter.ledger import Totals
     from exporter.model import Outcome
     from exporter.planning import Preview
-    from exporter.results import WindowInfo
+    from exporter.results import MetadataCounts, Summary, WindowInfo
     from exporter.sinks.base import Holder
 
 _BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
@@ -193,19 +193,13 @@ def print_report(report: Report) -> None:
             style = "red" if count and status in _BAD else None
             table.add_row(status.replace("_", " "), str(count), _MEANING[status], style=style)
     about = f"of {_count(summary.conversations, 'conversation')}"
+    if summary.carried_over:
+        about += f"; {_count(summary.carried_over, 'recording')} pending since earlier runs"
     if summary.duplicates:
         about += f"; {_count(summary.duplicates, 'recording')} named again"
     table.add_row("requested", str(summary.requested), about, style="bold")
     console.print(table)
-    console.print(
-        f"{size(summary.bytes)} and {duration(summary.audio_seconds)} of audio"
-        f" in {duration(summary.elapsed_seconds)}; {_count(summary.requests, 'request')},"
-        f" {_count(summary.retries, 'retry', 'retries')},"
-        f" {_count(summary.rate_limited, 'time')} rate limited"
-    )
-    if summary.errors:
-        reasons = (f"{name} ({count})" for name, count in summary.errors.items())
-        console.print(f"not exported: {', '.join(reasons)}", style="red", markup=False)
+    _print_numbers(console, summary)
     for window in run.discovered:
         _print_window(console, window)
     for project, finding in report.pii_access.items():
@@ -229,6 +223,23 @@ def _print_places(console: Console, report: Report) -> None:
     for name, place in places.items():
         if place:
             console.print(f"{name}: {place}", markup=False)
+
+
+def _print_numbers(console: Console, summary: Summary) -> None:
+    console.print(
+        f"{size(summary.bytes)} and {duration(summary.audio_seconds)} of audio"
+        f" in {duration(summary.elapsed_seconds)}; {_count(summary.requests, 'request')},"
+        f" {_count(summary.retries, 'retry', 'retries')},"
+        f" {_count(summary.rate_limited, 'time')} rate limited"
+    )
+    if summary.errors:
+        reasons = (f"{name} ({count})" for name, count in summary.errors.items())
+        console.print(f"not exported: {', '.join(reasons)}", style="red", markup=False)
+    if (described := summary.metadata) is not None:
+        bad = described.failed or described.cancelled
+        console.print(_metadata(described), style="red" if bad else None)
+    if summary.expiring or summary.expired:
+        console.print(_expiry(summary), style="red", markup=False)
 
 
 def _print_trouble(console: Console, words: str, hint: str) -> None:
@@ -263,6 +274,8 @@ def print_preview(found: Preview, archive: str, listed: Sequence[Discovered] = (
     words += f"{found.new} to fetch, {found.archived} archived before"
     if found.refused:
         words += f", {found.refused} refused (another identifier differs by case only)"
+    if found.carried_over:
+        words += f"; {found.carried_over} of them pending since earlier runs"
     if found.duplicates:
         words += f"; {_count(found.duplicates, 'recording')} named again"
     console.print(words)
@@ -301,9 +314,14 @@ def print_findings(
     if tally.not_read:
         table.add_row("not read", str(tally.not_read), "not chosen; size as recorded", style="dim")
     console.print(table)
+    by_checksum = (
+        f" {_count(tally.by_checksum, 'file')} by the store's checksum,"
+        if tally.by_checksum
+        else ""
+    )
     console.print(
         f"{_count(tally.recorded, 'recording')} on record, {size(tally.bytes_read)} read back,"
-        f" {_count(tally.warnings, 'warning')}"
+        f"{by_checksum} {_count(tally.warnings, 'warning')}"
     )
 
 
@@ -324,6 +342,26 @@ def print_checks(checks: Sequence[Check]) -> None:
 
 def _count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def _metadata(counts: MetadataCounts) -> str:
+    """What became of the conversations' descriptions."""
+    words = [f"{counts.exported} fetched", f"{counts.skipped} archived before"]
+    words += [
+        f"{count} {name.replace('_', ' ')}"
+        for name in ("not_found", "failed", "cancelled")
+        if (count := getattr(counts, name))
+    ]
+    return f"{_count(counts.requested, 'description')} of conversations: {', '.join(words)}"
+
+
+def _expiry(summary: Summary) -> str:
+    """What the vendor deletes, or has deleted, of what is not archived."""
+    return (
+        "of what is not archived the vendor deletes"
+        f" {summary.expiring} within export.expiry_warning,"
+        f" and has deleted {summary.expired} after export.retention"
+    )
 
 
 def _console() -> Console:

@@ -136,6 +136,7 @@ async def find_archives(settings: Settings, run_id: str, *, prepare: bool = Fals
             run_id=run_id,
             dir_mode=output.raw_dir_mode or output.dir_mode,
             file_mode=output.raw_file_mode or output.file_mode,
+            store=settings.object_store,
         )
         return sink, await read_note(sink) or Note()
 

@@ -147,11 +147,13 @@ async def _touched_by(
         for recording in recordings
         for folder in (layout.partition(recording), layout.path(recording).rpartition("/")[0])
     }
+    described = await thread.run(ledger.perhaps_being_described, _AHEAD)
     folders = {
         RESERVED,
         results_path(left.run_id).rpartition("/")[0],
         *(mounted(mount, folder) for mount in ("", *mounts) for folder in within),
         *(partition.folder for partition in partitions),
+        *described,
     }
     return sorted(folders)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from exporter.certificate import certificate
 from exporter.errors import DestinationError
 from exporter.layout import RESERVED
 from exporter.pii_access import ENOUGH_IDENTICAL, judge
+from exporter.places import user_state_dir
 from exporter.results import (
     PiiAccess,
     Result,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from exporter.ledger import Ledger, LedgerThread
     from exporter.pii_access import Finding
+    from exporter.results import MetadataCounts
     from exporter.sinks.base import Sink
 
 _PAGE = 1000
@@ -84,8 +85,21 @@ class Reporter:
         findings: Mapping[tuple[str, str], Finding],
         requests: int | None = None,
         retries: int | None = None,
+        expiry: tuple[int, int] | None = None,
+        metadata: MetadataCounts | None = None,
     ) -> Summary:
-        """The run in numbers; requests and retries by its outcomes where nobody counted them."""
+        """The run in numbers; requests and retries by its outcomes where nobody counted them.
+
+        Args:
+            elapsed_seconds: how long it took.
+            rate_limited: how often an answer of 429 made it wait.
+            findings: about each (account, project).
+            requests: sent for recordings.
+            retries: of these, all but the first of each.
+            metadata: what became of the conversations' descriptions; None: none were asked for.
+            expiry: how many recordings expire soon, and how many have; None: not known.
+        """
+        expiring, expired = expiry or (None, None)
         totals = await self._thread.run(self._ledger.totals)
         counts = {str(status): count for status, count in totals.by_status.items()}
         return Summary(
@@ -93,17 +107,21 @@ class Reporter:
             requested=sum(counts.values()),
             **counts,
             duplicates=totals.duplicates,
+            carried_over=totals.carried_over,
             bytes=totals.size,
             audio_seconds=round(totals.audio_seconds, 3),
             elapsed_seconds=round(elapsed_seconds, 3),
             requests=totals.requests if requests is None else requests,
             retries=totals.retries if retries is None else retries,
             rate_limited=rate_limited,
+            expiring=expiring,
+            expired=expired,
             errors=totals.errors,
             pii_access=[
                 PiiAccess(account_id=account, project_id=project, state=finding.state)
                 for (account, project), finding in findings.items()
             ],
+            metadata=metadata,
         )
 
     async def discovered(self) -> list[WindowInfo]:
@@ -175,7 +193,6 @@ def _elsewhere() -> Iterator[Path]:
 
     Each is looked for when it is its turn: with all disks full, to look for one may fail, too.
     """
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 (never raises)
-    yield Path(home) / "exporter" / "results"
+    yield user_state_dir() / "results"
     with contextlib.suppress(OSError):  # no folder for temporary files can be written
         yield Path(tempfile.gettempdir())

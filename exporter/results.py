@@ -137,8 +137,24 @@ class PiiAccess(msgspec.Struct, frozen=True, kw_only=True):
     state: PiiAccessState
 
 
+class MetadataCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Conversations by what became of their description; `requested` is the sum of the others."""
+
+    requested: Count
+    exported: Count
+    skipped: Count
+    not_found: Count
+    failed: Count
+    cancelled: Count
+    errors: dict[str, Count]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in numbers; `requested` is the sum of exported … cancelled, always."""
+    """A run in numbers; `requested` is the sum of exported … cancelled, always.
+
+    `expiring` and `expired` are null where the config names no retention, or the run was killed;
+    `metadata` is null where none was asked for, likewise.
+    """
 
     conversations: Count
     requested: Count
@@ -150,14 +166,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failed: Count
     cancelled: Count
     duplicates: Count
+    carried_over: Count
     bytes: Count
     audio_seconds: float
     elapsed_seconds: float
     requests: Count
     retries: Count
     rate_limited: Count
+    expiring: Count | None
+    expired: Count | None
     errors: dict[str, Count]
     pii_access: list[PiiAccess]
+    metadata: MetadataCounts | None
 
 
 class AudioInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +206,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     `redaction_evidence` and `muted_spans` are null where no comparison was made. `fetched_at` and
     `correlation_id` are null for a skipped recording of which only its partition's manifest told.
-    `drift` is there only where the content differs from what was archived before.
+    `drift` is there only where the content differs from what was archived before, `carried_over`
+    only where an earlier run had left the recording pending and no entry of the manifest names it.
     """
 
     account_id: str
@@ -207,6 +228,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None
     error: ErrorDetail | None
     drift: DriftInfo | msgspec.UnsetType = msgspec.UNSET
+    carried_over: Literal[True] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,6 +280,7 @@ def to_result(recording: Recording, outcome: Outcome) -> Result:
         correlation_id=archived.correlation_id if archived else _correlation_of(outcome.error),
         error=error_detail(outcome.error) if outcome.error else None,
         drift=_drift_info(outcome),
+        carried_over=True if outcome.carried_over else msgspec.UNSET,
     )
 
 

@@ -1,4 +1,4 @@
-"""`exporter run` and `exporter plan`: from the words on the command line to a finished job."""
+"""`exporter run`, `retry` and `plan`: from the words on the command line to a finished job."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,7 @@ from exporter.errors import ConfigError
 from exporter.export import export
 from exporter.interruptible import interruptible
 from exporter.job import Job, NullWatcher, Report, Watcher
+from exporter.leftovers import RETRY, ledger_of, left_over
 from exporter.loader import open_manifest
 from exporter.planning import choice_of, preview
 from exporter.policy import without_raw
@@ -27,13 +29,13 @@ from exporter.spool import Spool
 from exporter.stopping import Stop, StopReason, exit_code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from exporter.discovery import Discovered
     from exporter.model import Conversation
     from exporter.settings import Flag, Settings
-    from exporter.window import Query
+    from exporter.window import Query, Window
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CUT_SHORT = "interrupted before the results were written; what is archived stays"
@@ -56,8 +58,6 @@ def run(
     Raises:
         ExporterError: nothing could be begun.
     """
-    if results_file is not None and results_file.is_dir():
-        raise ConfigError(f"--results: found the folder {results_file}, expected a file name")
     with (
         interruptible(),
         open_manifest(manifest, format=manifest_format, stdin=sys.stdin.buffer) as opened,
@@ -68,30 +68,111 @@ def run(
             manifest_config=opened.config,
             environ=environ,
         )
-        redactor = log.Redactor()
-        as_json = settings.log.format == "json"
-        log.configure(json=as_json, level=settings.log.level, redactor=redactor)
-        credentials = Credentials(settings.credentials, environ)
-        with Spool() as spool:
-            spool.fill(_allowed(opened.conversations(), settings))
-            windows = windows_of(opened.queries, settings)
-            for credential in credentials.require([*spool.projects, *projects_of(windows)]):
-                redactor.add(credential.key)
-            job = Job(
-                spool=spool,
-                manifest_path=opened.source,
-                manifest_sha256=opened.sha256,
-                settings=settings,
-                credentials=credentials,
-                windows=windows,
-                allow_missing=allow_missing,
-                results_file=results_file,
-                clean=redactor.text,
-            )
-            show = sys.stderr.isatty() if progress is None else progress
-            with contextlib.ExitStack() as shown:
-                watcher = shown.enter_context(_watcher(show=show and not as_json))
-                report = asyncio.run(_export(job, watcher, shown.close))
+        return _carry_out(
+            _allowed(opened.conversations(), settings),
+            settings,
+            source=opened.source,
+            sha256=lambda: opened.sha256,
+            windows=lambda: windows_of(opened.queries, settings),
+            results_file=results_file,
+            allow_missing=allow_missing,
+            progress=progress,
+            json_summary=json_summary,
+            environ=environ,
+        )
+
+
+def retry(
+    *,
+    config_file: Path | None,
+    flags: Sequence[Flag],
+    results_file: Path | None,
+    allow_missing: bool,
+    progress: bool | None,
+    json_summary: bool,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Run just what is pending or failed in an archive; returns the exit code.
+
+    Raises:
+        ExporterError: nothing could be begun.
+    """
+    with interruptible(), contextlib.ExitStack() as stack:
+        settings = load_settings(flags=flags, config_file=config_file, environ=environ)
+        output = settings.output
+        ledger = stack.enter_context(ledger_of(output.url, output.state_dir, settings.object_store))
+        return _carry_out(
+            left_over(
+                ledger,
+                never_raw=lambda *project: settings.policy_of(*project).never_raw,
+                fresh=datetime.now(UTC) - settings.export.pending_grace,
+            ),
+            settings,
+            source=RETRY,
+            sha256=lambda: None,
+            windows=list,
+            results_file=results_file,
+            allow_missing=allow_missing,
+            progress=progress,
+            json_summary=json_summary,
+            environ=environ,
+        )
+
+
+def _carry_out(
+    conversations: Iterable[Conversation],
+    settings: Settings,
+    *,
+    source: str,
+    sha256: Callable[[], str | None],
+    windows: Callable[[], Sequence[Window]],
+    results_file: Path | None,
+    allow_missing: bool,
+    progress: bool | None,
+    json_summary: bool,
+    environ: Mapping[str, str],
+) -> int:
+    """Export these conversations and tell how it went.
+
+    Args:
+        conversations: read to the end before anything is done.
+        settings: of the run.
+        source: where they come from, as the results tell it.
+        sha256: of the manifest, once they were read.
+        windows: what is to be looked for in the list besides, likewise.
+        results_file: as in `Job`, like the next.
+        allow_missing: likewise.
+        progress: show it; None: on a terminal.
+        json_summary: on standard output.
+        environ: with the keys.
+    """
+    if results_file is not None and results_file.is_dir():
+        raise ConfigError(f"--results: found the folder {results_file}, expected a file name")
+    redactor = log.Redactor()
+    as_json = settings.log.format == "json"
+    log.configure(json=as_json, level=settings.log.level, redactor=redactor)
+    credentials = Credentials(settings.credentials, environ)
+    with Spool() as spool:
+        spool.fill(conversations)
+        listed = windows()
+        credentials.require([*spool.projects, *projects_of(listed)])
+        for credential in credentials.readable():
+            redactor.add(credential.key)
+        job = Job(
+            spool=spool,
+            manifest_path=source,
+            manifest_sha256=sha256(),
+            settings=settings,
+            credentials=credentials,
+            windows=listed,
+            allow_missing=allow_missing,
+            results_file=results_file,
+            clean=redactor.text,
+        )
+        show = sys.stderr.isatty() if progress is None else progress
+        with contextlib.ExitStack() as shown:
+            watcher = shown.enter_context(_watcher(show=show and not as_json))
+            report = asyncio.run(_export(job, watcher, shown.close))
     _tell(report, json_summary=json_summary, as_json_logs=as_json)
     return report.run.exit_code
 

@@ -51,11 +51,13 @@ class Spool:
 
     Attributes:
         conversations: how many were read, those named twice included.
+        undated: how many of them nobody knows the start of.
         projects: (account, project) of all of them, in order of appearance.
     """
 
     def __init__(self) -> None:
         self.conversations = 0
+        self.undated = 0
         self._projects: dict[tuple[str, str], None] = {}
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (lives on)
         self._encode = msgspec.msgpack.Encoder().encode
@@ -82,6 +84,7 @@ class Spool:
         batch: list[_Row] = []
         for one in conversations:
             self.conversations += 1
+            self.undated += one.started_at is None
             self._projects.setdefault((one.account_id, one.project_id))
             batch.append(
                 (

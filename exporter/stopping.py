@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from exporter.errors import ErrorKind, ExporterError, FetchError
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Coroutine
     from datetime import timedelta
 
 _LIMIT_REACHED = 8  # exit code
@@ -126,6 +128,18 @@ class Stop:
     def requested(self) -> bool:
         """Whether the run is to end."""
         return self.event.is_set()
+
+    async def unless_hurried(self, work: Coroutine[None, None, None]) -> None:
+        """Do it; once not even what is under way is to be finished, it is cancelled."""
+        task = asyncio.ensure_future(work)
+        hurry = asyncio.ensure_future(self.hurry.wait())
+        try:
+            await asyncio.wait({task, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
     async def sleep(self, seconds: float) -> None:
         """Wait so long; a run that ends does not wait.

@@ -88,6 +88,10 @@ class Refusals:
         self._refused: defaultdict[object, dict[Subject, ErrorInfo]] = defaultdict(dict)
         self._ever_accepted = False
 
+    def expect(self, project: Project, credential: str) -> None:
+        """One more project is going to be asked for."""
+        self._credentials[project] = credential
+
     def note(self, subject: Subject, error: ErrorInfo) -> None:
         """What the API answered to a request for this, if it was an error."""
         if error.kind in _SCOPED_KINDS:

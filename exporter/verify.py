@@ -15,12 +15,15 @@ import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from exporter.audio import WavInspector
 from exporter.differences import Check, Status, Warned
 from exporter.errors import DestinationError, FetchError
-from exporter.layout import PARTITION_MANIFEST, RESERVED
+from exporter.layout import METADATA, PARTITION_MANIFEST, RESERVED
 from exporter.partition import NewerPartitionError, UnreadablePartitionError
 from exporter.partitions import read_manifest
 from exporter.pool import run_pool
@@ -42,11 +45,13 @@ class Scope:
         count: so many recordings, drawn at random; None for all.
         percent: of 100, drawn at random; None for all.
         since: only what was archived since.
+        quick: what the storage itself keeps a checksum of is not read back.
     """
 
     count: int | None = None
     percent: float | None = None
     since: datetime | None = None
+    quick: bool = False
 
 
 class Watcher(Protocol):
@@ -106,7 +111,7 @@ async def verify(
     Raises:
         DestinationError: the archive cannot be read.
     """
-    run = _Verification(sink, thread, findings)
+    run = _Verification(sink, thread, findings, quick=scope.quick)
     holders = [await sink.holder()]
     with_ledger = await run.take_records(open_ledger)
     await run.look_at_files()
@@ -124,10 +129,13 @@ async def verify(
 
 
 class _Verification:
-    def __init__(self, sink: Sink, thread: LedgerThread, findings: Findings) -> None:
+    def __init__(
+        self, sink: Sink, thread: LedgerThread, findings: Findings, *, quick: bool
+    ) -> None:
         self._sink = sink
         self._thread = thread
         self._findings = findings
+        self._quick = quick
 
     async def take_records(self, open_ledger: Callable[[], Ledger | None]) -> bool:
         """What the ledger records; returns whether there is one."""
@@ -138,6 +146,9 @@ class _Verification:
             pages = await self._thread.run(ledger.everything)
             while page := await self._thread.run(next, pages, None):
                 await self._thread.run(self._findings.expect, page)
+            described = await self._thread.run(ledger.every_metadata)
+            while documents := await self._thread.run(next, described, None):
+                await self._thread.run(self._findings.expect_metadata, documents)
         finally:
             await self._thread.run(ledger.close)
         return True
@@ -167,6 +178,16 @@ class _Verification:
                     )
                 else:
                     await self._thread.run(lambda: findings.expect_also(open_reader()))
+                reader = await self._thread.run(open_reader)
+                await self._thread.run(
+                    partial(
+                        findings.expect_metadata_also,
+                        reader.account_id,
+                        reader.project_id,
+                        reader.metadata(),
+                        doubted_only=doubted_only,
+                    )
+                )
         except FileNotFoundError:
             return  # a run that is under way set it aside
         except (UnreadablePartitionError, NewerPartitionError) as error:
@@ -195,6 +216,25 @@ class _Verification:
             after = page[-1].path
 
     async def _compare(self, one: Check) -> tuple[Status, str]:
+        try:
+            kept = await self._sink.checksum(one.path) if self._quick else None
+            if kept is None:
+                return await self._compare_content(one)
+        except FileNotFoundError:
+            return Status.MISSING, "it vanished while the archive was read"
+        except DestinationError as error:
+            return Status.CORRUPT, error.message
+        await self._thread.run(self._findings.compared_by_checksum, one.path)
+        if kept != one.sha256:
+            return (
+                Status.CORRUPT,
+                f"the storage says its SHA-256 is {kept}, recorded is {one.sha256}",
+            )
+        return Status.OK, ""
+
+    async def _compare_content(self, one: Check) -> tuple[Status, str]:
+        if one.path.endswith(f"/{METADATA}"):
+            return await self._compare_metadata(one)
         digest = hashlib.sha256()
         inspector = WavInspector()
         broken: list[FetchError] = []
@@ -207,12 +247,7 @@ class _Verification:
                 except FetchError as error:
                     broken.append(error)
 
-        try:
-            await self._sink.feed(one.path, take)
-        except FileNotFoundError:
-            return Status.MISSING, "it vanished while the archive was read"
-        except DestinationError as error:
-            return Status.CORRUPT, error.message
+        await self._sink.feed(one.path, take)
         if digest.hexdigest() != one.sha256:
             return Status.CORRUPT, f"its SHA-256 is {digest.hexdigest()}, recorded is {one.sha256}"
         try:
@@ -221,6 +256,18 @@ class _Verification:
             inspector.finish()
         except FetchError as error:
             return Status.CORRUPT, f"it is no whole WAV file: {error.message}"
+        return Status.OK, ""
+
+    async def _compare_metadata(self, one: Check) -> tuple[Status, str]:
+        content = bytearray()
+        await self._sink.feed(one.path, content.extend)
+        found = hashlib.sha256(content).hexdigest()
+        if found != one.sha256:
+            return Status.CORRUPT, f"its SHA-256 is {found}, recorded is {one.sha256}"
+        try:
+            msgspec.json.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Status.CORRUPT, f"it is no JSON: {error}"
         return Status.OK, ""
 
     async def look_again(
@@ -239,6 +286,9 @@ class _Verification:
                 records = await run(ledger.everything)
                 while page := await run(next, records, None):
                     await run(findings.expect_doubted, page)
+                described = await run(ledger.every_metadata)
+                while documents := await run(next, described, None):
+                    await run(partial(findings.expect_metadata, documents, doubted_only=True))
             finally:
                 await run(ledger.close)
         async for paths in self._doubted():

@@ -7,6 +7,7 @@ conversation is kept for good, a few bytes each, so that a list that shrinks is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from exporter.ledger import rows
@@ -14,8 +15,7 @@ from exporter.ledger.manifests import Manifests
 from exporter.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Iterable, Sequence
 
 _NAMED: Final = 10
 # A conversation is what its worst recording is: archived only if all of them are.
@@ -90,6 +90,19 @@ class Windows(Manifests):
                 (self._run, window, rows.timestamp(start), rows.timestamp(end), query),
             )
         return cursor.lastrowid or 0
+
+    def starts_of(self, conversations: Sequence[tuple[str, str, str]]) -> list[datetime | None]:
+        """When these (account, project, conversation) began, as far as any run knew."""
+        found = []
+        for key in conversations:
+            row = self._db.execute(
+                "SELECT started_at FROM conversations c JOIN projects p ON p.id = c.project"
+                " WHERE p.account_id = ? AND p.project_id = ? AND c.folded_project = p.folded"
+                " AND c.conversation_id = ? AND c.conversation_id = ? COLLATE BINARY",
+                (*key, key[-1]),
+            ).fetchone()
+            found.append(datetime.fromisoformat(row[0]) if row and row[0] else None)
+        return found
 
     def window_listed(self, number: int, told: str) -> None:
         """The list was read as far as it goes; what it told is kept as it is."""

@@ -47,11 +47,13 @@ class Planned:
     """A recording that a run has yet to fetch.
 
     Attributes:
+        turn: its place in the order of fetching.
         seq: the ledger's number for it, in the manifest's order.
         decision: as `plan` decided (`new`, `vanished`, `changed`, `refresh`).
         archived: what is on record; None for `new`.
     """
 
+    turn: int
     seq: int
     recording: Recording
     decision: str
@@ -109,6 +111,7 @@ class Totals:
         requests: sent for recordings.
         retries: of those, all but the first of each recording.
         errors: outcomes by the API's error code, or by kind where it gave none.
+        carried_over: of all that was asked for, what earlier runs had left pending.
         planned: still without an outcome.
     """
 
@@ -120,6 +123,7 @@ class Totals:
     requests: int
     retries: int
     errors: dict[str, int]
+    carried_over: int
     planned: int
 
 
@@ -160,8 +164,8 @@ def timestamp(moment: datetime) -> str:
 
 
 def to_recording(row: Sequence[Any]) -> Recording:
-    """From `RECORDING_COLUMNS`."""
-    account_id, project_id, conversation_id, variant, started_at = row
+    """From `RECORDING_COLUMNS`, and whether the call was in progress, where that is known."""
+    account_id, project_id, conversation_id, variant, started_at, *in_progress = row
     direction, redaction = _VARIANTS[variant]
     return Recording(
         account_id,
@@ -170,6 +174,7 @@ def to_recording(row: Sequence[Any]) -> Recording:
         direction,
         redaction,
         datetime.fromisoformat(started_at) if started_at else None,
+        bool(in_progress and in_progress[0]),
     )
 
 
@@ -263,3 +268,9 @@ def to_outcome(row: Sequence[Any], archived: Sequence[Any]) -> Outcome:
         attempts,
         Drift(drift[0].hex(), drift[1]) if drift[0] else None,
     )
+
+
+def told(carried_over: int, columns: Sequence[Any], archived: Sequence[Any]) -> Outcome:
+    """As `to_outcome`, and whether it was left by an earlier run."""
+    outcome = to_outcome(columns, archived)
+    return replace(outcome, carried_over=True) if carried_over else outcome

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-VERSION: Final = 5
+VERSION: Final = 6
 APPLICATION_ID: Final = 0x504F4C59  # lets `file` and others tell our database from others
 
 _PROJECTS: Final = """
@@ -81,6 +81,9 @@ CREATE TABLE runs (                    -- every run, for ever
     rendered INTEGER NOT NULL DEFAULT 0 -- 1: its results lie in the archive
 ) STRICT;
 """
+_ORIGIN: Final = """
+ALTER TABLE runs ADD COLUMN origin TEXT; -- the API's address, which its requests went to
+"""
 _OUTCOMES: Final = """
 CREATE TABLE outcomes (                -- the latest run; emptied when the next one begins
     seq INTEGER PRIMARY KEY,           -- grows in the order of the manifest
@@ -99,6 +102,48 @@ CREATE TABLE outcomes (                -- the latest run; emptied when the next 
     drift_path TEXT,                   -- where that lies now; NULL: nowhere
     UNIQUE (conversation, variant)
 ) STRICT;
+"""
+_CARRIED: Final = """
+ALTER TABLE outcomes ADD COLUMN in_progress INTEGER NOT NULL DEFAULT 0; -- the call, when listed
+ALTER TABLE outcomes ADD COLUMN carried_over INTEGER NOT NULL DEFAULT 0; -- 1: from an earlier run
+"""
+_MISSING: Final = """
+CREATE TABLE missing (                 -- asked for and not archived, until it is
+    conversation INTEGER NOT NULL REFERENCES conversations,
+    variant TEXT NOT NULL,
+    status TEXT NOT NULL,              -- pending, failed, not_found, gone
+    in_progress INTEGER NOT NULL,      -- 1: the call had not ended when it was last listed
+    since TEXT NOT NULL,               -- first asked for in vain
+    asked_at TEXT NOT NULL,            -- last asked for
+    runs INTEGER NOT NULL,             -- how many asked
+    run INTEGER NOT NULL REFERENCES runs, -- the last of them
+    error_kind TEXT,
+    error_message TEXT,
+    http_status INTEGER,
+    error_code TEXT,
+    correlation_id TEXT,
+    PRIMARY KEY (conversation, variant)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pending ON missing (conversation, variant) WHERE status = 'pending';
+"""
+_TURNS: Final = """
+CREATE TABLE turns (                   -- of the latest run, where it fetches in another order
+    turn INTEGER PRIMARY KEY,          -- grows in the order of fetching
+    seq INTEGER NOT NULL               -- of outcomes
+) STRICT;
+"""
+_METADATA: Final = """
+CREATE TABLE metadata (                -- descriptions of conversations that are archived
+    conversation INTEGER PRIMARY KEY REFERENCES conversations,
+    partition INTEGER NOT NULL REFERENCES partitions,
+    path TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    pii TEXT NOT NULL,                 -- drop, keep: what was done about personal data
+    is_final INTEGER NOT NULL,         -- 0: the call was in progress
+    fetched_at TEXT                    -- NULL: learnt from a partition's manifest
+) STRICT;
+CREATE INDEX metadata_by_partition ON metadata (partition);
 """
 _PAIRS: Final = """
 CREATE TABLE pairs (                   -- raw and redacted of one direction, as compared
@@ -173,9 +218,13 @@ CREATE TABLE listed (                  -- what the list of a query ever held
     PRIMARY KEY (query, started_at, conversation)
 ) STRICT, WITHOUT ROWID;
 """
-TABLES: Final = (
+_VERSION_5: Final = (
     _PROJECTS + _PARTITIONS + _RECORDINGS + _RUNS + _OUTCOMES + _PAIRS + _ALSO_HELD + _WINDOWS
 )
+# Columns that came later are added to new ledgers as to older ones: steps of old versions make
+# their tables of the same texts.
+_VERSION_6: Final = _ORIGIN + _CARRIED + _MISSING + _TURNS + _METADATA
+TABLES: Final = _VERSION_5 + _VERSION_6
 
 
 def execute_all(db: sqlite3.Connection, script: str) -> None:
@@ -236,10 +285,16 @@ def _to_version_5(db: sqlite3.Connection) -> None:
     execute_all(db, _WINDOWS)
 
 
+def _to_version_6(db: sqlite3.Connection) -> None:
+    """What is missing is kept, and recordings have turns, and conversations descriptions."""
+    execute_all(db, _VERSION_6)
+
+
 MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {
     2: _to_version_2,
     3: _to_version_3,
     4: _to_version_4,
     5: _to_version_5,
+    6: _to_version_6,
 }
 """The step that leads to each version from the one before."""

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
 from exporter.ledger.comparing import Comparing
+from exporter.ledger.documents import Documents
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
-from exporter.model import Outcome, Recording, Status
+from exporter.model import Order, Outcome, Recording, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,26 +29,31 @@ _PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Comparing):
+class Ledger(Documents, Comparing):
     """The whole ledger."""
 
     # A run begins and is planned.
 
-    def begin_run(self, run_id: str, started_at: datetime, info: str | None = None) -> None:
+    def begin_run(
+        self, run_id: str, started_at: datetime, info: str | None = None, *, origin: str = ""
+    ) -> None:
         """Open a run; the rows of the last one, whose results are in the archive, make room.
 
         Args:
             run_id: its id.
             started_at: now.
             info: what its results say of the run itself (JSON), should it be killed.
+            origin: the API's address.
         """
         now = rows.timestamp(started_at)
         with self._transaction():
             self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
+            self._db.execute("DELETE FROM turns")
             self._db.execute("DELETE FROM found")
             cursor = self._db.execute(
-                "INSERT INTO runs (run_id, started_at, seen_at, info) VALUES (?, ?, ?, ?)",
-                (run_id, now, now, info),
+                "INSERT INTO runs (run_id, started_at, seen_at, info, origin)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (run_id, now, now, info, origin),
             )
             self._run = cursor.lastrowid or 0
 
@@ -64,8 +70,17 @@ class Ledger(Comparing):
                 hint="Run again when the other one has ended: what is archived is skipped.",
             )
 
-    def plan(self, decisions: Iterable[tuple[Looked, str, Outcome | None]]) -> int:
+    def plan(
+        self,
+        decisions: Iterable[tuple[Looked, str, Outcome | None]],
+        *,
+        carried_over: bool = False,
+    ) -> int:
         """Enter recordings with their decision, and the outcome of those that need no fetching.
+
+        Args:
+            decisions: what was decided about each.
+            carried_over: they were left pending by earlier runs.
 
         Returns:
             How many were named before in this run, and were dropped.
@@ -75,6 +90,8 @@ class Ledger(Comparing):
                 looked.conversation,
                 rows.variant_name(looked.recording),
                 decision,
+                looked.recording.in_progress,
+                carried_over,
                 *rows.from_outcome(outcome),
             )
             for looked, decision, outcome in decisions
@@ -84,18 +101,36 @@ class Ledger(Comparing):
             before = self._db.total_changes
             self._db.executemany(
                 "INSERT OR IGNORE INTO outcomes (conversation, variant, decision,"  # noqa: S608 (constants)
-                f" {rows.OUTCOME_COLUMNS}) VALUES (?, ?, ?, {_OUTCOME_MARKS})",
+                f" in_progress, carried_over, {rows.OUTCOME_COLUMNS})"
+                f" VALUES (?, ?, ?, ?, ?, {_OUTCOME_MARKS})",
                 entries,
             )
             return len(entries) - (self._db.total_changes - before)
 
-    def planning_ended(self, duplicates: int) -> None:
-        """Note how many recordings were named twice, and count the conversations."""
-        self._db.execute(
-            "UPDATE runs SET duplicates = ?, conversations ="
-            " (SELECT count(DISTINCT conversation) FROM outcomes) WHERE id = ?",
-            (duplicates, self._run),
-        )
+    def planning_ended(
+        self, duplicates: int, now: datetime, *, order: Order = Order.MANIFEST
+    ) -> None:
+        """Count what was planned, and put it in the order of fetching.
+
+        Args:
+            duplicates: how many recordings were named twice.
+            now: what is missing is noted with this time.
+            order: of fetching.
+        """
+        with self._transaction():
+            self._check_latest()
+            self._db.execute(
+                "UPDATE runs SET duplicates = ?, conversations ="
+                " (SELECT count(DISTINCT conversation) FROM outcomes) WHERE id = ?",
+                (duplicates, self._run),
+            )
+            self._note_plan(self._run, rows.timestamp(now))
+            if order is Order.OLDEST_FIRST:  # sorted on disk where they are many
+                self._db.execute(
+                    "INSERT INTO turns (seq) SELECT o.seq FROM outcomes o"
+                    " JOIN conversations c ON c.id = o.conversation WHERE o.status IS NULL"
+                    " ORDER BY c.started_at IS NULL, c.started_at, o.seq"
+                )
 
     def projects(self) -> list[tuple[str, str]]:
         """(account, project) of everything that the run was asked for."""
@@ -117,26 +152,38 @@ class Ledger(Comparing):
     # What is planned is fetched.
 
     def planned(self, after: int, limit: int) -> list[Planned]:
-        """The next recordings without an outcome, in the manifest's order."""
+        """The next recordings without an outcome, in the order of fetching.
+
+        Args:
+            after: the turn that the last page ended with; 0 at first.
+            limit: of the page.
+        """
         found = self._db.execute(
-            f"SELECT o.seq, o.decision, {rows.RECORDING_COLUMNS}, {rows.ARCHIVED_COLUMNS}"  # noqa: S608 (constants)
-            " FROM outcomes o JOIN conversations c ON c.id = o.conversation"
-            " JOIN projects p ON p.id = c.project"
+            f"SELECT t.turn, o.seq, o.decision, {rows.RECORDING_COLUMNS}, o.in_progress,"  # noqa: S608 (constants)
+            f" {rows.ARCHIVED_COLUMNS} FROM {self._turns()} t"
+            " CROSS JOIN outcomes o ON o.seq = t.seq"
+            " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
             " LEFT JOIN recordings r ON r.conversation = o.conversation AND r.variant = o.variant"
             " AND r.version = (SELECT max(version) FROM recordings l"
             "  WHERE l.conversation = o.conversation AND l.variant = o.variant)"
-            " WHERE o.status IS NULL AND o.seq > ? ORDER BY o.seq LIMIT ?",
+            " WHERE o.status IS NULL AND t.turn > ? ORDER BY t.turn LIMIT ?",
             (after, limit),
         )
         return [
             Planned(
                 row[0],
-                rows.to_recording(row[2:7]),
                 row[1],
-                rows.to_archived(row[7:]) if row[7] else None,
+                rows.to_recording(row[3:9]),
+                row[2],
+                rows.to_archived(row[9:]) if row[9] else None,
             )
             for row in found
         ]
+
+    def _turns(self) -> str:
+        """The table that has the order of fetching: the manifest's needs none of its own."""
+        ordered = self._db.execute("SELECT 1 FROM turns LIMIT 1").fetchone()
+        return "turns" if ordered else "(SELECT seq AS turn, seq FROM outcomes)"
 
     def record(self, outcomes: Sequence[tuple[int, Outcome]], now: datetime) -> None:
         """Enter outcomes and, for what was exported, what the archive now holds."""
@@ -149,9 +196,10 @@ class Ledger(Comparing):
             for seq, outcome in outcomes:
                 if outcome.status is Status.EXPORTED and outcome.archived:
                     self._record_archived(seq, outcome)
-            self._db.execute(
-                "UPDATE runs SET seen_at = ? WHERE id = ?", (rows.timestamp(now), self._run)
-            )
+            seen_at = rows.timestamp(now)
+            ended = [(seq, outcome.status) for seq, outcome in outcomes]
+            self._note_outcomes(ended, self._run, seen_at)
+            self._db.execute("UPDATE runs SET seen_at = ? WHERE id = ?", (seen_at, self._run))
 
     def _record_archived(self, seq: int, outcome: Outcome) -> None:
         archived = outcome.archived
@@ -271,11 +319,15 @@ class Ledger(Comparing):
             ahead: how far beyond the last recorded one it can have begun.
         """
         found = self._db.execute(
-            f"SELECT {rows.RECORDING_COLUMNS} FROM outcomes o"  # noqa: S608 (constants)
+            f"WITH turns_of AS (SELECT * FROM {self._turns()})"  # noqa: S608 (constants)
+            f" SELECT {rows.RECORDING_COLUMNS} FROM turns_of t CROSS JOIN outcomes o"
+            " ON o.seq = t.seq"
             " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
-            " WHERE o.status IS NULL AND o.seq <= ? + coalesce("
-            "(SELECT seq FROM outcomes WHERE attempts > 0 ORDER BY seq DESC LIMIT 1),"
-            " (SELECT min(seq) FROM outcomes WHERE status IS NULL), 0) ORDER BY o.seq LIMIT ?",
+            " WHERE o.status IS NULL AND t.turn <= ? + coalesce("
+            "(SELECT l.turn FROM turns_of l CROSS JOIN outcomes d ON d.seq = l.seq"
+            " WHERE d.attempts > 0 ORDER BY l.turn DESC LIMIT 1),"
+            " (SELECT min(l.turn) FROM turns_of l CROSS JOIN outcomes d ON d.seq = l.seq"
+            " WHERE d.status IS NULL), 0) ORDER BY t.turn LIMIT ?",
             (ahead, 2 * ahead),
         )
         return [rows.to_recording(row) for row in found]
@@ -307,6 +359,9 @@ class Ledger(Comparing):
             "SELECT coalesce(error_code, error_kind) AS name, count(*) FROM outcomes"
             " WHERE name IS NOT NULL GROUP BY name ORDER BY name"
         )
+        (carried_over,) = self._db.execute(
+            "SELECT count(*) FROM outcomes WHERE carried_over"
+        ).fetchone()
         return Totals(
             conversations,
             duplicates,
@@ -316,6 +371,7 @@ class Ledger(Comparing):
             requests,
             retries,
             dict(errors),
+            carried_over,
             planned,
         )
 
@@ -323,14 +379,14 @@ class Ledger(Comparing):
         """A page of the run's recordings with their outcomes, in the manifest's order."""
         names = ", ".join(f"o.{name}" for name in rows.OUTCOME_COLUMNS.split(", "))
         found = self._db.execute(
-            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS}, {names},"  # noqa: S608 (constants)
+            f"SELECT o.seq, o.conversation, o.carried_over, {rows.RECORDING_COLUMNS}, {names},"  # noqa: S608 (constants)
             f" {rows.ARCHIVED_COLUMNS}"
             f" FROM outcomes o {rows.JOINS} WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
             (after, limit),
         ).fetchall()
-        last = 7 + rows.OUTCOME_WIDTH
+        last = 8 + rows.OUTCOME_WIDTH
         page = [
-            (row[0], rows.to_recording(row[2:7]), rows.to_outcome(row[7:last], row[last:]))
+            (row[0], rows.to_recording(row[3:8]), rows.told(row[2], row[8:last], row[last:]))
             for row in found
         ]
         held = [

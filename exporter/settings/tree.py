@@ -10,23 +10,25 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from exporter.layout import LayoutStyle
-from exporter.model import Direction, Redaction, Surface
+from exporter.model import Direction, MetadataPii, Order, Redaction, Surface
 from exporter.pii_access import ENOUGH_IDENTICAL
 from exporter.policy import Policy
 from exporter.settings.values import (
     Address,
     Amount,
+    ArchiveUrl,
     Count,
     CountOrZero,
     DirMode,
     Duration,
     FileMode,
     FileName,
-    Folder,
     RuleError,
     Size,
     SizeOrZero,
+    StorageClass,
     Switch,
+    Tags,
     TimeZoneName,
     VariableName,
     comma_list,
@@ -39,6 +41,8 @@ from exporter.settings.values import (
 from exporter.yamldoc import nearest, show
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pydantic_settings import PydanticBaseSettingsSource
 
 DEFAULT_KEY_VARIABLE = "POLYAI_API_KEY"
@@ -196,8 +200,8 @@ def _check_policy(*, never_raw: bool, require_raw: bool) -> None:
 class OutputSettings(Section):
     """Where the archive is and how it is laid out."""
 
-    url: Folder = "./archive"
-    """A folder."""
+    url: ArchiveUrl = "./archive"
+    """A folder, or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`."""
     layout: Annotated[LayoutStyle, lower_case] = LayoutStyle.PLAIN
     """`plain` folder names, or `hive` ones: `account_id=…/project_id=…/date=…`."""
     timezone: TimeZoneName = "UTC"
@@ -206,16 +210,67 @@ class OutputSettings(Section):
     """Permissions of folders, as octal digits in quotes."""
     file_mode: FileMode = 0o600
     """Permissions of files, as octal digits in quotes."""
-    raw_url: Folder | None = None
-    """An archive of their own for raw recordings: a folder. An archive remembers where its raw
-    recordings go; its own `url` here brings them back into it."""
+    raw_url: ArchiveUrl | None = None
+    """An archive of their own for raw recordings, named like `url`. An archive remembers where
+    its raw recordings go; its own `url` here brings them back into it."""
     raw_dir_mode: DirMode | None = None
     """`dir_mode` of that archive, where it is another one."""
     raw_file_mode: FileMode | None = None
     """`file_mode` of that archive, where it is another one."""
     state_dir: FileName | None = None
     """Where the ledger lies instead of in the archive, in a folder of its own for each archive;
-    for archives on network file systems, which SQLite cannot use safely."""
+    for archives on network file systems, which SQLite cannot use safely. Ledgers of archives in
+    object stores lie in `~/.local/state/exporter/archives` unless told otherwise."""
+
+
+class ObjectStoreSettings(Section):
+    """Archives in object stores: how a store is spoken to, and what it is asked for."""
+
+    endpoint: Address = None
+    """Address of a store that speaks S3, in place of Amazon's and of `AWS_ENDPOINT_URL`."""
+    region: str | None = None
+    """The bucket's region, in place of `AWS_REGION`."""
+    allow_insecure_http: Switch = False
+    """The endpoint may be plain http on other hosts than loopback ones."""
+    ca_file: FileName | None = None
+    """PEM file of certificate authorities to trust besides the system's."""
+    retry_timeout: Duration = timedelta(minutes=2)
+    """How long a request is tried again when the store fails, asks to slow down or is away."""
+    tags: Tags = {}
+    """Put on each recording; not in Google's store, which has none."""
+    storage_class: StorageClass | None = None
+    """Of each recording, in the store's own words; the bucket's when null."""
+    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    """Encryption by an S3 store; the bucket's when null."""
+    kms_key_id: str | None = None
+    """Which key of `aws:kms` or `aws:kms:dsse`; the account's own when null."""
+    bucket_key: Switch | None = None
+    """Use a key of the bucket, which costs fewer requests; the bucket's setting when null."""
+    lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = None
+    """S3 object lock: recordings can be neither removed nor replaced, by those without permission
+    to bypass it, or by nobody."""
+    lock_for: Duration | None = None
+    """For how long after the run began."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.endpoint and not (self.allow_insecure_http or _is_private(self.endpoint)):
+            raise RuleError(
+                "over plain http recordings would be sent unencrypted, expected https",
+                key="endpoint",
+                hint="If the network is private, set object_store.allow_insecure_http: true.",
+            )
+        if self.kms_key_id is not None and not (self.encryption or "").startswith("aws:kms"):
+            raise RuleError(
+                "found a key, but encryption is not aws:kms or aws:kms:dsse", key="kms_key_id"
+            )
+        if (self.lock_mode is None) != (self.lock_for is None):
+            missing = "lock_for" if self.lock_for is None else "lock_mode"
+            raise RuleError(
+                f"found only one of lock_mode and lock_for, expected {missing} too",
+                key="lock_mode" if self.lock_for is None else "lock_for",
+            )
+        return self
 
 
 class ExportSettings(Section):
@@ -248,6 +303,19 @@ class ExportSettings(Section):
     audio is suspected; more where few calls hold personal data."""
     pending_grace: Duration = timedelta(hours=24)
     """How long after its start a conversation may be without a recording and still get one."""
+    lookup_started_at: Switch = False
+    """Ask the API when a conversation began, where the manifest does not say."""
+    order: Annotated[Order | None, lower_case] = None
+    """What is fetched first: `manifest` as it is named, `oldest-first` what the vendor deletes
+    first; when null `oldest-first` for a manifest with `discover`, else `manifest`."""
+    retention: Duration | None = None
+    """How long the vendor keeps recordings, as contracted; the summary says what is lost when."""
+    expiry_warning: Duration = timedelta(days=7)
+    """What the vendor deletes within this time, and is not archived, is counted as expiring."""
+    metadata: Switch = False
+    """Archive the conversation's description beside its recordings, as `conversation.json`."""
+    metadata_pii: Annotated[MetadataPii, lower_case] = MetadataPii.DROP
+    """What is archived of its personal data: `drop` leaves out all that may be some."""
     recheck: Switch = False
     """Hash what is archived again before it is skipped, instead of comparing sizes only."""
     refresh: Switch = False
@@ -257,6 +325,10 @@ class ExportSettings(Section):
     def _check(self) -> Self:
         _check_policy(never_raw=self.never_raw, require_raw=self.require_raw)
         return self
+
+    def deleted_before(self, now: datetime) -> datetime | None:
+        """What began before this is deleted by the vendor, as contracted; None: nobody said."""
+        return None if self.retention is None else now - self.retention
 
 
 class LimitSettings(Section):
@@ -311,6 +383,7 @@ class Settings(BaseSettings):
     )
     """The first that matches a conversation's account and project is used."""
     output: OutputSettings = OutputSettings()
+    object_store: ObjectStoreSettings = ObjectStoreSettings()
     export: ExportSettings = ExportSettings()
     policies: tuple[PolicySettings, ...] = ()
     """The first that matches an account and project holds there, beside what `export` says."""

@@ -31,6 +31,21 @@ class AlreadyExistsError(Exception):
         self.sha256 = sha256
 
 
+class ChangedMeanwhileError(Exception):
+    """A document is not any more the one that the caller knew; it was left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a caller knows to be under a path.
+
+    Attributes:
+        tag: of the document; None: there is none.
+    """
+
+    tag: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """A run that holds an archive.
@@ -211,13 +226,21 @@ class Sink(Protocol):
             DestinationError: the archive cannot be read.
         """
 
-    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> str:
+    async def replace(
+        self, path: str, pieces: AsyncIterator[bytes], *, known: Known | None = None
+    ) -> str:
         """Write a document whole, in place of the one that may be there; for manifests.
+
+        Args:
+            path: of the document.
+            pieces: its content.
+            known: what is to be replaced, and nothing else; None: whatever is there.
 
         Returns:
             The document's new `tag`.
 
         Raises:
+            ChangedMeanwhileError: something else is there.
             DestinationError: the archive cannot be written.
         """
 
@@ -243,6 +266,14 @@ class Sink(Protocol):
             FileNotFoundError: there is none.
             DestinationError: it cannot be read.
             Exception: whatever `into` raises.
+        """
+
+    async def checksum(self, path: str) -> str | None:
+        """The SHA-256 that the storage itself keeps of a file's content; None where it keeps none.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DestinationError: the archive cannot be read.
         """
 
     async def folders(self, path: str) -> list[str]:

@@ -22,7 +22,6 @@ import errno
 import fcntl
 import os
 import time
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +32,7 @@ import msgspec
 from exporter.errors import DestinationError
 from exporter.sinks.base import HOLDER_PATH, STALE_AFTER, HeldError, Holder, LostHoldError
 from exporter.sinks.filesystem import translated
+from exporter.sinks.processes import is_alive, machine, name_space
 from exporter.sinks.signs_of_life import SignsOfLife, is_fresh
 from exporter.sinks.threads import in_thread
 
@@ -180,8 +180,8 @@ class FolderHold:
             self._me.host,
             self._me.pid,
             self._me.since,
-            _machine(),
-            _name_space(),
+            machine(),
+            name_space(),
             self._has_lock,
         )
 
@@ -215,10 +215,10 @@ class FolderHold:
 
     def _is_dead(self, other: _Seen) -> bool:
         record = other.record
-        if record is not None and record.machine == _machine():
+        if record is not None and record.machine == machine():
             if record.has_lock and self._has_lock:
                 return True  # its process would still have the lock that we have
-            if record.processes == _name_space() and not _is_alive(record.pid):
+            if record.processes == name_space() and not is_alive(record.pid):
                 return True
         return self._signs.are_still
 
@@ -313,11 +313,11 @@ def read_holder(path: Path, signs: SignsOfLife) -> Holder | None:
     if found is None or found.record is None:
         return None
     record = found.record
-    if record.machine == _machine() and record.processes == _name_space():
-        is_alive = _is_alive(record.pid)
+    if record.machine == machine() and record.processes == name_space():
+        lives = is_alive(record.pid)
     else:  # two clocks are believed here, unless we saw it move
-        is_alive = is_fresh(found.modified, time.time()) or signs.have_moved
-    return record.holder if is_alive else None
+        lives = is_fresh(found.modified, time.time()) or signs.have_moved
+    return record.holder if lives else None
 
 
 def _look(path: Path) -> _Seen | None:
@@ -337,27 +337,3 @@ def _look(path: Path) -> _Seen | None:
     except msgspec.DecodeError:
         record = None
     return _Seen(record, status.st_mtime_ns)
-
-
-def _machine() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:  # not Linux
-        return f"{os.uname().nodename} {uuid.getnode():x}"
-
-
-def _name_space() -> str | None:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

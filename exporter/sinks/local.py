@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Final
 from aiofiles.threadpool import wrap
 
 from exporter.errors import DestinationError
-from exporter.sinks.base import HOLDER_PATH, AlreadyExistsError, Entry, Holder
+from exporter.sinks.base import (
+    HOLDER_PATH,
+    AlreadyExistsError,
+    ChangedMeanwhileError,
+    Entry,
+    Holder,
+    Known,
+)
 from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, as_ours, translated
 from exporter.sinks.folder_hold import FolderHold, read_holder
 from exporter.sinks.folders import Folders
@@ -113,8 +120,14 @@ class LocalSink:
         """One thread hop for all."""
         return await in_thread(self._sizes, paths)
 
-    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> str:
-        """Write beside it, sync, rename over it, sync the folder."""
+    async def replace(
+        self, path: str, pieces: AsyncIterator[bytes], *, known: Known | None = None
+    ) -> str:
+        """Write beside it, sync, rename over it, sync the folder.
+
+        Between the look at what is there and the rename only the run's hold on the archive keeps
+        others away.
+        """
         final = self.root / path
         file = await self._created(final)
         temporary = Path(file.name)
@@ -126,6 +139,9 @@ class LocalSink:
             with translated(final):
                 await in_thread(self._system.sync, file.fileno())
                 await to_its_end(stream.close())
+            if known is not None and await self.tag(path) != known.tag:
+                raise ChangedMeanwhileError(path)
+            with translated(final):
                 await in_thread(self._system.rename, temporary, final)
         finally:
             await in_thread(self._discard, file)
@@ -170,6 +186,9 @@ class LocalSink:
                     into(piece)
 
         await in_thread(feed)
+
+    async def checksum(self, path: str) -> None:
+        """None: file systems keep no SHA-256."""
 
     async def folders(self, path: str) -> list[str]:
         """One listing."""

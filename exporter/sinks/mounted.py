@@ -16,7 +16,7 @@ from exporter.sinks.base import HeldError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
-    from exporter.sinks.base import Entry, Hold, Holder, Sink, Upload
+    from exporter.sinks.base import Entry, Hold, Holder, Known, Sink, Upload
 
 _OWN = ""  # the main archive's place among the mounts
 _SHARED = "_exporter"  # the folder that every archive has for itself
@@ -105,10 +105,17 @@ class MountedSink:
         }
         return [next(found[split_mount(path)[0]]) for path in paths]
 
-    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> str:
+    async def replace(
+        self, path: str, pieces: AsyncIterator[bytes], *, known: Known | None = None
+    ) -> str:
         """Where the path leads."""
         sink, own = self._route(path)
-        return await sink.replace(own, pieces)
+        return await sink.replace(own, pieces, known=known)
+
+    async def checksum(self, path: str) -> str | None:
+        """Where the path leads."""
+        sink, own = self._route(path)
+        return await sink.checksum(own)
 
     async def tag(self, path: str) -> str | None:
         """Where the path leads."""

@@ -105,7 +105,15 @@ async def publishing(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     Whoever was cancelled meanwhile learns of it where it waits next, and can note before that
     what is now in the archive.
     """
-    future, cancelled = await ended(function, *args, **kwargs)
+    return _published(*await ended(function, *args, **kwargs))
+
+
+async def published(step: Awaitable[T]) -> T:
+    """The same for a step that somebody else runs in a thread."""
+    return _published(*await _ended(asyncio.ensure_future(step)))
+
+
+def _published(future: asyncio.Future[T], cancelled: asyncio.CancelledError | None) -> T:
     if cancelled is not None:
         task = asyncio.current_task()
         if future.exception() is not None or task is None:

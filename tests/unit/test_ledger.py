@@ -24,6 +24,7 @@ from exporter.model import (
     Status,
 )
 from exporter.plan import Decision
+from tests.old_ledgers import back_to_version_4
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -247,7 +248,7 @@ def test_only_the_latest_run_is_kept_row_by_row(open_ledger: Callable[[], Ledger
         ledger.begin_run(f"r{number}", NOW)
         looked = ledger.look_up([recording(f"CA{n}") for n in range(200)])
         ledger.plan([(one, "archived", Outcome(Status.SKIPPED)) for one in looked])
-        ledger.planning_ended(0)
+        ledger.planning_ended(0, NOW)
         ledger.end_run("complete", 0, NOW, "{}")
         (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
         sizes.append(pages)
@@ -373,8 +374,8 @@ def test_a_ledger_of_version_3_reads_every_manifest_once_more(tmp_path: Path) ->
     old.close()
     current = tables(path)
     with sqlite3.connect(path) as db:
-        for table in ("also_held", "found", "listed", "windows", "queries"):
-            db.execute(f"DROP TABLE {table}")
+        back_to_version_4(db)
+        db.execute("DROP TABLE also_held")
         db.execute("PRAGMA user_version = 3")
     db.close()
     new = Ledger(path)
@@ -440,7 +441,7 @@ def test_an_error_is_kept_with_its_recording(open_ledger: Callable[[], Ledger]) 
     plan(ledger, recording())
     error = ErrorInfo(ErrorKind.GONE, "deleted", 410, "GONE", "corr-9")
     ledger.record([(1, Outcome(Status.GONE, error=error, attempts=2))], NOW)
-    ledger.planning_ended(0)
+    ledger.planning_ended(0, NOW)
     again = open_ledger()
     again.left_run()
     assert again.results(0, 10) == [(1, recording(), Outcome(Status.GONE, None, error, 2))]

@@ -22,6 +22,7 @@ from exporter.model import (
     Status,
 )
 from exporter.pii_access import PairCounts
+from tests.old_ledgers import back_to_version_4
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,7 +65,7 @@ def run(ledger: Ledger, asked: Sequence[Recording], name: str, sha256: str = "")
         for one in looked
     ]
     ledger.plan((one, "x", outcome) for one, outcome in zip(looked, skips, strict=True))
-    ledger.planning_ended(0)
+    ledger.planning_ended(0, NOW)
     outcomes = []
     for planned in ledger.planned(0, 1000):
         version = planned.archived.version + 1 if planned.archived else 1
@@ -232,8 +233,9 @@ def test_a_ledger_without_pairs_gets_them(tmp_path: Path) -> None:
     run(old, [recording("CA1", RAW), recording("CA1", REDACTED)], "run-1")
     old.close()
     with sqlite3.connect(path) as db:
+        back_to_version_4(db)
         db.execute("DROP VIEW proofs")
-        for table in ("pairs", "also_held", "found", "listed", "windows", "queries"):
+        for table in ("pairs", "also_held"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 2")
     db.close()

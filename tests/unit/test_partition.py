@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.model import Archived, AudioFormat, Direction, Recording, Redaction
+from exporter.model import (
+    Archived,
+    AudioFormat,
+    Direction,
+    KeptMetadata,
+    MetadataPii,
+    Recording,
+    Redaction,
+)
 from exporter.partition import (
     NewerPartitionError,
     PartitionReader,
@@ -22,9 +30,10 @@ from exporter.partition import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     Held = list[tuple[Recording, Archived]]
+    Described = Sequence[tuple[str, KeptMetadata]]
 
 FOLDER = "acme/shop/2026-05-21"
 NOW = datetime(2026, 5, 21, 22, 14, 3, tzinfo=UTC)
@@ -41,19 +50,72 @@ def held(count: int) -> Held:
     ]
 
 
-def written(rows: Held, page: int = 2) -> bytes:
+def written(rows: Held, page: int = 2, described: Described = ()) -> bytes:
+    async def documents() -> AsyncIterator[list[tuple[str, KeptMetadata]]]:
+        for start in range(0, len(described), page):
+            yield list(described[start : start + page])
+
     async def pages() -> AsyncIterator[Held]:
         for start in range(0, len(rows), page):
             yield rows[start : start + page]
 
     async def whole() -> bytes:
-        return b"".join([piece async for piece in render("acme", "shop", "2026-05-21", pages())])
+        pieces = render("acme", "shop", "2026-05-21", pages(), documents())
+        return b"".join([piece async for piece in pieces])
 
     return asyncio.run(whole())
 
 
 def read(document: bytes) -> Held:
     return list(PartitionReader(io.BytesIO(document), FOLDER))
+
+
+def descriptions(count: int) -> list[tuple[str, KeptMetadata]]:
+    return [
+        (
+            f"CA{n}",
+            KeptMetadata(
+                f"{FOLDER}/CA{n}/conversation.json",
+                n,
+                f"{n:064x}",
+                MetadataPii.DROP if n % 2 else MetadataPii.KEEP,
+                is_final=n % 3 > 0,
+            ),
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("recordings", "count"), [(0, 1), (3, 1), (3, 5)])
+@pytest.mark.parametrize("indent", [None, 4])
+def test_descriptions_are_read_back_beside_the_recordings(
+    recordings: int, count: int, indent: int | None
+) -> None:
+    """Both lists come back whole, also from a document that somebody formatted anew."""
+    rows, told = held(recordings), descriptions(count)
+    document = written(rows, described=told)
+    if indent is not None:
+        document = json.dumps(json.loads(document), indent=indent).encode()
+    assert read(document) == lasting(rows)
+    assert list(PartitionReader(io.BytesIO(document), FOLDER).metadata()) == told
+    assert list(PartitionReader(io.BytesIO(written(rows)), FOLDER).metadata()) == []
+
+
+def test_a_document_that_ends_among_its_descriptions_is_damaged() -> None:
+    """Cut anywhere behind the recordings, neither list is believed."""
+    document = written(held(2), described=descriptions(2))
+    for end in (len(document) - 3, document.index(b'"metadata"') + 4):
+        for look in (iter, PartitionReader.metadata):
+            with pytest.raises(UnreadablePartitionError):
+                list(look(PartitionReader(io.BytesIO(document[:end]), FOLDER)))
+
+
+def test_descriptions_elsewhere_are_refused() -> None:
+    """A manifest speaks of files in its own folder only."""
+    ((name, kept),) = descriptions(1)
+    document = written([], described=[(name, replace(kept, path="acme/other/x/conversation.json"))])
+    with pytest.raises(UnreadablePartitionError, match="elsewhere"):
+        list(PartitionReader(io.BytesIO(document), FOLDER).metadata())
 
 
 def lasting(rows: Held) -> Held:

@@ -27,9 +27,11 @@ class FickleSink(LocalSink):
     """A manifest that is there when it is looked at, and gone when it is read."""
 
     content: bytes | None = None  # what is read, once
+    looks: int = 2  # when learning and before writing
 
     async def tag(self, path: str) -> str | None:
-        return await super().tag(path) or "seen"
+        self.looks -= 1
+        return await super().tag(path) or ("seen" if self.looks >= 0 else None)
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         if self.content is None:

@@ -83,15 +83,18 @@ def run_info(**changes: Any) -> RunInfo:
 
 def summary(**changes: Any) -> Summary:
     numbers = dict.fromkeys(("conversations", "requested", "duplicates", "bytes"), 0)
-    numbers |= dict.fromkeys(("requests", "retries", "rate_limited"), 0)
+    numbers |= dict.fromkeys(("requests", "retries", "rate_limited", "carried_over"), 0)
     access = PiiAccess(account_id="acme", project_id="shop", state=PiiAccessState.UNKNOWN)
     filled: dict[str, Any] = {
         **numbers,
         **COUNTS,
         "audio_seconds": 0.0,
         "elapsed_seconds": 1.25,
+        "expiring": None,
+        "expired": None,
         "errors": {},
         "pii_access": [access],
+        "metadata": None,
         **changes,
     }
     return Summary(**filled)

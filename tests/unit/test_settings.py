@@ -305,8 +305,40 @@ def test_mistakes_in_the_environment(environ: dict[str, str], message: str) -> N
         ),
         ("output: {timezone: 5}", "job.yaml:1:10: output.timezone: found 5, expected text"),
         (
-            "output: {url: s3://bucket}",
-            "job.yaml:1:10: output.url: found 's3://bucket', expected a folder on this machine",
+            "output: {url: ftp://host/dir}",
+            "job.yaml:1:10: output.url: found 'ftp://host/dir', expected a folder on this machine",
+        ),
+        (
+            "output: {url: 's3://bucket/a//b'}",
+            "job.yaml:1:10: output.url: found 's3://bucket/a//b', expected a prefix of letters",
+        ),
+        (
+            "output: {url: s3://b}",
+            "job.yaml:1:10: output.url: found 's3://b', expected s3:// and the name of a bucket",
+        ),
+        (
+            "object_store: {endpoint: http://store.example.com}",
+            "job.yaml:1:16: object_store.endpoint: over plain http recordings would be sent",
+        ),
+        (
+            "object_store: {lock_for: 1d}",
+            "job.yaml:1:16: object_store.lock_for: found only one of lock_mode and lock_for",
+        ),
+        (
+            "object_store: {kms_key_id: k}",
+            "job.yaml:1:16: object_store.kms_key_id: found a key, but encryption is not aws:kms",
+        ),
+        (
+            "object_store: {encryption: AES128}",
+            "job.yaml:1:16: object_store.encryption: found 'AES128', expected one of: AES256",
+        ),
+        (
+            "object_store: {tags: [a]}",
+            "job.yaml:1:16: object_store.tags: found a list, expected a mapping of names",
+        ),
+        (
+            "object_store: {tags: {'a?': b}}",
+            "job.yaml:1:16: object_store.tags: found a mapping, expected names of 1 to 128",
         ),
         ("output: {url: ' '}", "job.yaml:1:10: output.url: found ' ', expected a folder"),
         ('output: {url: "a\\0b"}', "job.yaml:1:10: output.url: found 'a\\x00b', expected a folder"),
@@ -551,6 +583,31 @@ def test_switches(text: str, *, value: bool) -> None:
     assert load(environ=environ).api.allow_insecure_http is value
 
 
+@pytest.mark.parametrize(
+    ("url", "stored"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("S3://bucket/calls/", "s3://bucket/calls"),
+        ("gs://my-bucket.example/a/b=c", "gs://my-bucket.example/a/b=c"),
+        ("az://container/calls", "az://container/calls"),
+        ("file:///srv/calls", "file:///srv/calls"),
+        ("./archive", "./archive"),
+    ],
+)
+def test_archives(url: str, stored: str) -> None:
+    """A folder, or a place in an object store, always written the same way."""
+    assert load_settings(environ={"EXPORTER_OUTPUT__URL": url}).output.url == stored
+
+
+@pytest.mark.parametrize(
+    "text", ["team=voice, cost centre=a b", '{"team": "voice", "cost centre": "a b"}']
+)
+def test_tags_in_the_environment(text: str) -> None:
+    """Tags are written as pairs, or as JSON."""
+    settings = load_settings(environ={"EXPORTER_OBJECT_STORE__TAGS": text})
+    assert settings.object_store.tags == {"team": "voice", "cost centre": "a b"}
+
+
 def test_words_in_any_case() -> None:
     """`INFO` and `JSON` are what `info` and `json` are."""
     settings = load("log: {level: INFO, format: JSON}\noutput: {layout: Hive}\napi: {region: UK-1}")
@@ -777,6 +834,18 @@ def test_the_settings_that_work() -> None:
         "output.timezone",
         "output.dir_mode",
         "output.file_mode",
+        "object_store.endpoint",
+        "object_store.region",
+        "object_store.allow_insecure_http",
+        "object_store.ca_file",
+        "object_store.retry_timeout",
+        "object_store.tags",
+        "object_store.storage_class",
+        "object_store.encryption",
+        "object_store.kms_key_id",
+        "object_store.bucket_key",
+        "object_store.lock_mode",
+        "object_store.lock_for",
         "output.raw_url",
         "output.raw_dir_mode",
         "output.raw_file_mode",
@@ -787,6 +856,12 @@ def test_the_settings_that_work() -> None:
         "export.require_raw",
         "export.enough_identical",
         "export.pending_grace",
+        "export.lookup_started_at",
+        "export.order",
+        "export.retention",
+        "export.expiry_warning",
+        "export.metadata",
+        "export.metadata_pii",
         "export.recheck",
         "export.refresh",
         "policies",

@@ -23,6 +23,7 @@ RUN = "20260521T000000Z-0001"
 PATH = "acme/shop/2026-05-21/CA1/user.raw.wav"
 CHANGED = Planned(
     1,
+    1,
     Recording("acme", "shop", "CA1", Direction.USER, Redaction.RAW, NOW),
     Decision.CHANGED,
     Archived(PATH, 9, "00" * 32, AudioFormat("pcm_u8", 8000, 1, 8, 0.5), NOW, None),

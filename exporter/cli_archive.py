@@ -1,0 +1,161 @@
+"""The commands that speak of an archive: `verify`, `status`, `retry`. No logic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from exporter.options import (
+    AllowMissing,
+    Archive,
+    AsJson,
+    BaseUrl,
+    Concurrency,
+    Config,
+    Deadline,
+    JsonSummary,
+    LogFormat,
+    LogLevel,
+    MaxFailures,
+    NeverRaw,
+    Progress,
+    Rate,
+    Region,
+    RequireRaw,
+    ResultsFile,
+    StateDir,
+    Surface,
+    Timezone,
+    Wait,
+    flags,
+    reported,
+)
+
+
+def verify(
+    archive: Archive,
+    *,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Believe the checksums that an object store keeps."),
+    ] = False,
+    sample: Annotated[
+        str | None,
+        typer.Option(metavar="N|P%", help="Read back so many recordings only, drawn at random."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Read back what was archived since: a date, 24h, 7d."),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
+    ] = None,
+    config: Config = None,
+    state_dir: StateDir = None,
+    progress: Progress = None,
+    json: AsJson = False,
+) -> None:
+    """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
+    from exporter import checking
+
+    given = flags({("--state-dir", "output", "state_dir"): state_dir})
+    with reported():
+        exit_code = checking.run(
+            archive,
+            sample=sample,
+            since=since,
+            quick=quick,
+            concurrency=concurrency,
+            config_file=config,
+            flags=given,
+            progress=progress,
+            as_json=json,
+        )
+    raise typer.Exit(exit_code)
+
+
+def status(
+    archive: Archive,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every recording that is missing.")
+    ] = False,
+    failed_manifest: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write what failed as a manifest: .yaml, .jsonl, or -."),
+    ] = None,
+    config: Config = None,
+    state_dir: StateDir = None,
+    json: AsJson = False,
+) -> None:
+    """Say what ARCHIVE lacks (pending, failed, not found, gone), since when, and how runs ended."""
+    from exporter import inquiry
+
+    with reported():
+        inquiry.run(
+            archive,
+            config_file=config,
+            flags=flags({("--state-dir", "output", "state_dir"): state_dir}),
+            everything=everything,
+            failed_manifest=failed_manifest,
+            as_json=json,
+        )
+
+
+def retry(
+    archive: Archive,
+    *,
+    config: Config = None,
+    base_url: BaseUrl = None,
+    surface: Surface = None,
+    region: Region = None,
+    concurrency: Concurrency = None,
+    rate: Rate = None,
+    results: ResultsFile = None,
+    state_dir: StateDir = None,
+    timezone: Timezone = None,
+    wait: Wait = None,
+    max_failures: MaxFailures = None,
+    deadline: Deadline = None,
+    require_raw: RequireRaw = False,
+    never_raw: NeverRaw = False,
+    allow_missing: AllowMissing = False,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+    progress: Progress = None,
+    json: JsonSummary = False,
+) -> None:
+    """Ask again for what is pending or failed in ARCHIVE, and for nothing else."""
+    from exporter import running
+
+    given = flags(
+        {
+            ("ARCHIVE", "output", "url"): archive,
+            ("--base-url", "api", "base_url"): base_url,
+            ("--surface", "api", "surface"): surface,
+            ("--region", "api", "region"): region,
+            ("--concurrency", "limits", "concurrency"): concurrency,
+            ("--rate", "limits", "requests_per_second"): rate,
+            ("--state-dir", "output", "state_dir"): state_dir,
+            ("--timezone", "output", "timezone"): timezone,
+            ("--wait", "limits", "wait"): wait,
+            ("--max-failures", "limits", "max_failures"): max_failures,
+            ("--deadline", "limits", "deadline"): deadline,
+            ("--require-raw", "export", "require_raw"): require_raw or None,
+            ("--never-raw", "export", "never_raw"): never_raw or None,
+            ("--log-format", "log", "format"): log_format,
+            ("--log-level", "log", "level"): log_level,
+        }
+    )
+    with reported():
+        exit_code = running.retry(
+            config_file=config,
+            flags=given,
+            results_file=results,
+            allow_missing=allow_missing,
+            progress=progress,
+            json_summary=json,
+        )
+    raise typer.Exit(exit_code)
