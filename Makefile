@@ -40,8 +40,14 @@ test-all: ## the tests on every Python from 3.11 to 3.14 that this machine has
 chaos: $(READY) ## 200 rounds of kill -9, faults and full disks (ROUNDS=n SEED=n)
 	$(BIN)/python tests/chaos/chaos.py --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
-bench: $(READY) ## what it makes of a server's limits, over loopback and simulated
-	$(BIN)/python benchmarks/traffic.py $(if $(QUICK),--quick)
+bench: $(READY) ## against peers, against limits, at a million recordings (QUICK=1: a small part)
+	@mkdir -p benchmarks/work
+	$(BIN)/python benchmarks/downloads.py $(if $(QUICK),--quick) \
+		--json benchmarks/work/downloads.json --svg benchmarks/work/downloads.svg
+	$(BIN)/python benchmarks/pace.py --conversations $(if $(QUICK),20000,200000) \
+		--json benchmarks/work/pace.json
+	$(BIN)/python benchmarks/traffic.py $(if $(QUICK),--quick) --json benchmarks/work/traffic.json
+	$(BIN)/python benchmarks/second_run.py --recordings $(if $(QUICK),20000,1000000)
 
 check: $(READY) ## lint, types, import rules
 	$(BIN)/ruff check .
@@ -60,5 +66,5 @@ lock: $(READY) ## resolve the dependencies anew (needs uv: it makes one lock for
 		--upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## remove everything that make made
-	rm -rf .venv .venvs .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf .venv .venvs .azurite .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

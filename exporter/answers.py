@@ -8,7 +8,6 @@ Source of error bodies and codes: the vendor's API reference, "Errors", of both 
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from exporter.errors import ErrorKind, FetchError
 from exporter.retry import parse_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
 
 JSON = "application/json"
 CORRELATION_HEADER = "X-PolyAI-Correlation-Id"
@@ -124,18 +123,35 @@ class Body:
             )
 
 
-@contextlib.contextmanager
-def translated(
-    secret: str, http_status: int | None = None, correlation_id: str | None = None
-) -> Iterator[None]:
-    """Foreign errors become `FetchError`, in words that do not hold the secret."""
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as error:
+class translated:  # noqa: N801 (used like a function)
+    """Foreign errors become `FetchError`, in words that do not hold the secret.
+
+    A class, for it is entered several times a request and a generator costs three times as much.
+    """
+
+    __slots__ = ("_correlation_id", "_http_status", "_secret")
+
+    def __init__(
+        self, secret: str, http_status: int | None = None, correlation_id: str | None = None
+    ) -> None:
+        self._secret = secret
+        self._http_status = http_status
+        self._correlation_id = correlation_id
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        """Translate."""
+        if not isinstance(error, aiohttp.ClientError | OSError):
+            return
         kind, words = kind_of_foreign(error)
-        detail = printable(str(error), secret) or type(error).__name__
+        detail = printable(str(error), self._secret) or type(error).__name__
         raise FetchError(
-            kind, f"{words} ({detail})", http_status=http_status, correlation_id=correlation_id
+            kind,
+            f"{words} ({detail})",
+            http_status=self._http_status,
+            correlation_id=self._correlation_id,
         ) from None
 
 
@@ -245,7 +261,9 @@ def printable(text: str, secret: str, *, at_most: int = _MAX_MESSAGE) -> str:
     A server may answer with anything: with the key that it was sent, with what steers a terminal,
     with halves of characters that no file can hold.
     """
-    text = text[:_MAX_ERROR_BODY].replace(secret, _MASK)
+    text = text[:_MAX_ERROR_BODY]
+    if secret:  # nothing was shown to whoever was asked without a key
+        text = text.replace(secret, _MASK)
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= at_most else f"{line[:at_most]}…"
 

@@ -66,7 +66,7 @@ class Api:
             surface=api.surface,
             timeouts=Timeouts(**api.timeout.model_dump()),
             ca_file=api.ca_file,
-            never_raw=settings.export.never_raw,
+            never_raw=lambda *project: settings.policy_of(*project).never_raw,
             other_origins=sorted(others),
         )
         self.listing = Listing(

@@ -6,6 +6,8 @@ the rate, the keys, and what is known of keys and host.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -16,7 +18,7 @@ from exporter.retry import with_retries
 from exporter.trust import is_refusal, is_stranger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from exporter.credentials import Credential, Credentials
     from exporter.retry import RetryPolicy
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from exporter.trust import Host, Refusals, Subject
 
 T = TypeVar("T")
+
+Accepted = Callable[[], Callable[[], None]]
+"""Called when the server has begun to answer well; what it returns, when the last byte has come."""
 
 _log = structlog.get_logger()
 
@@ -67,15 +72,14 @@ class Asker:
         self._give_up = give_up
         self._clean = clean
 
-    async def ask(
-        self, subject: Subject, send: Callable[[str, Callable[[], None]], Awaitable[T]]
-    ) -> T:
+    async def ask(self, subject: Subject, send: Callable[[str, Accepted], Awaitable[T]]) -> T:
         """Send a request until it succeeds, fails for good, or has failed often enough.
 
         Args:
             subject: what is asked for; tells whose key is needed.
             send: one attempt, from the beginning; gets the key, and what is to be called when the
-                server has begun to answer well.
+                server has begun to answer well. It may do more than receive: once it has said that
+                the last byte has come, another request may leave.
 
         Raises:
             FetchError: the last failure.
@@ -129,12 +133,13 @@ class Asker:
         subject: Subject,
         credential: Credential,
         turn: Turn,
-        send: Callable[[str, Callable[[], None]], Awaitable[T]],
+        send: Callable[[str, Accepted], Awaitable[T]],
     ) -> T:
-        def accepted() -> None:
+        def accepted() -> Callable[[], None]:
             self._throttle.accepted(turn)
             self._refusals.note_accepted(subject)
             self._host.note_answer()
+            return partial(self._throttle.leave, turn)
 
         try:
             return await send(credential.key, accepted)

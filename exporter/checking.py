@@ -7,23 +7,31 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from exporter import log
+from exporter.address import is_store
 from exporter.archive import existing_sink, read_ledger
 from exporter.errors import UsageError
-from exporter.findings import Findings, Tally
+from exporter.findings import Findings
 from exporter.ledger import LedgerThread
-from exporter.verify import NullWatcher, Scope, Watcher, verify
+from exporter.raw_archive import Note, read_note
+from exporter.settings import ObjectStoreSettings, load_settings
+from exporter.verify import NullWatcher, Scope, Verified, Watcher, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from exporter.differences import Tally
+    from exporter.settings import Flag
+
 DIFFERENT: Final = 6
+_REQUESTS: Final = 16  # to an object store at a time
 _SHOWN: Final = 50  # differences that people read; --json has them all
 _AGO: Final = re.compile(r"-?(\d+)([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -35,37 +43,44 @@ def run(
     sample: str | None,
     since: str | None,
     concurrency: int | None,
-    state_dir: Path | None,
     progress: bool | None,
     as_json: bool,
+    quick: bool = False,
+    config_file: Path | None = None,
+    flags: Sequence[Flag] = (),
+    environ: Mapping[str, str] = os.environ,
 ) -> int:
     """Read an archive back; returns the exit code.
 
     Raises:
-        UsageError: there is no such archive, or a flag is wrong.
+        UsageError: there is no such archive, or a flag or setting is wrong.
         DestinationError: the archive cannot be read.
     """
-    scope = parse_scope(sample, since)
+    scope = replace(parse_scope(sample, since), quick=quick)
+    settings = load_settings(flags=flags, config_file=config_file, environ=environ)
     log.configure(json=False, level="error", redactor=log.Redactor())
     show = sys.stderr.isatty() if progress is None else progress
     findings = Findings()
     try:
         with _watcher(show=show) as watcher:
-            has_ledger = asyncio.run(
+            verified = asyncio.run(
                 check(
                     archive,
                     findings,
                     scope,
-                    state_dir=state_dir,
+                    state_dir=settings.output.state_dir,
+                    store=settings.object_store,
                     concurrency=concurrency,
                     watcher=watcher,
                 )
             )
+            reader = existing_sink(archive, settings.object_store)
+            note = asyncio.run(read_note(reader)) or Note()
         tally = findings.tally()
         if as_json:
-            _print_json(archive, findings, tally, has_ledger=has_ledger)
+            _print_json(archive, findings, tally, verified, note)
         else:
-            _print(archive, findings, tally, has_ledger=has_ledger)
+            _print(archive, findings, tally, verified, note)
     finally:
         findings.close()
     return DIFFERENT if tally.differences else 0
@@ -77,33 +92,31 @@ async def check(
     scope: Scope,
     *,
     state_dir: Path | None = None,
+    store: ObjectStoreSettings | None = None,
     concurrency: int | None = None,
     watcher: Watcher | None = None,
-) -> bool:
-    """Verify an archive into `findings`; returns whether it has a ledger.
+) -> Verified:
+    """Verify an archive into `findings`.
 
     Raises:
         UsageError: there is no such archive.
         DestinationError: it cannot be read.
     """
-    sink = existing_sink(archive)
+    store = store or ObjectStoreSettings()
+    sink = existing_sink(archive, store)
+    if concurrency is None:
+        # Hashing keeps a core busy each, and one more reads ahead; a store is waited for.
+        concurrency = _REQUESTS if is_store(archive) else (os.cpu_count() or 1) + 1
     async with LedgerThread() as thread:
-        ledger = await thread.run(read_ledger, archive, state_dir)
-        try:
-            await verify(
-                sink,
-                ledger,
-                thread,
-                findings,
-                scope=scope,
-                # Hashing keeps a core busy each; one more reads ahead of them.
-                concurrency=concurrency or (os.cpu_count() or 1) + 1,
-                watcher=watcher or NullWatcher(),
-            )
-        finally:
-            if ledger is not None:
-                await thread.run(ledger.close)
-    return ledger is not None
+        return await verify(
+            sink,
+            lambda: read_ledger(archive, state_dir, store),
+            thread,
+            findings,
+            scope=scope,
+            concurrency=concurrency,
+            watcher=watcher or NullWatcher(),
+        )
 
 
 def parse_scope(sample: str | None, since: str | None) -> Scope:
@@ -149,14 +162,23 @@ def _watcher(*, show: bool) -> Iterator[Watcher]:
         yield bar
 
 
-def _source(*, has_ledger: bool) -> str:
-    return "ledger" if has_ledger else "partition manifests"
+def _source(verified: Verified) -> str:
+    return "ledger" if verified.with_ledger else "partition manifests"
 
 
-def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+def _print_json(
+    archive: str, findings: Findings, tally: Tally, verified: Verified, note: Note
+) -> None:
     encode = msgspec.json.Encoder().encode
     out = sys.stdout.buffer
-    head = {"schema_version": 1, "archive": archive, "source": _source(has_ledger=has_ledger)}
+    head = {
+        "schema_version": 1,
+        "archive": archive,
+        "source": _source(verified),
+        "held_by": asdict(verified.holder) if verified.holder else None,
+        "raw_archives": [one.url for one in note.raw_archives],
+        "holds_raw_of": note.holds_raw_of or None,
+    }
     out.write(encode(head | {"summary": tally}).removesuffix(b"}"))
     for name, word, rows in (
         ("differences", "status", findings.differences()),
@@ -173,14 +195,21 @@ def _print_json(archive: str, findings: Findings, tally: Tally, *, has_ledger: b
     out.flush()
 
 
-def _print(archive: str, findings: Findings, tally: Tally, *, has_ledger: bool) -> None:
+def _print(archive: str, findings: Findings, tally: Tally, verified: Verified, note: Note) -> None:
     from exporter.progress import print_findings  # noqa: PLC0415 (rich is slow to import)
 
     print_findings(
         archive,
-        _source(has_ledger=has_ledger),
+        _source(verified),
         tally,
         findings.differences(),
         findings.warnings(),
         shown=_SHOWN,
+        holder=verified.holder,
     )
+    for one in note.raw_archives:
+        sys.stdout.write(
+            f"raw recordings of this archive lie in {one.url}, which is verified by itself\n"
+        )
+    if note.holds_raw_of:
+        sys.stdout.write(f"this archive holds raw recordings of {note.holds_raw_of}\n")

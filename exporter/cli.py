@@ -9,11 +9,13 @@ import typer
 
 from exporter import __version__, cli_archive
 from exporter.options import (
+    Account,
     AllowMissing,
     AsJson,
     BaseUrl,
     Concurrency,
     Config,
+    Conversation,
     Deadline,
     Directions,
     JsonSummary,
@@ -23,8 +25,10 @@ from exporter.options import (
     ManifestFormat,
     MaxFailures,
     NeverRaw,
+    OptionalManifest,
     Output,
     Progress,
+    Project,
     Rate,
     RedactionList,
     Region,
@@ -260,6 +264,40 @@ def discover(
 
 for _command in (cli_archive.verify, cli_archive.status, cli_archive.retry):
     app.command()(_command)
+
+
+@app.command()
+def doctor(
+    manifest: OptionalManifest = None,
+    *,
+    manifest_format: ManifestFormat = None,
+    config: Config = None,
+    output: Output = None,
+    base_url: BaseUrl = None,
+    surface: Surface = None,
+    region: Region = None,
+    state_dir: StateDir = None,
+    account: Account = None,
+    project: Project = None,
+    conversation: Conversation = None,
+    json: AsJson = False,
+) -> None:
+    """Check key, region, host, destination, clock and disk before a run, and say what to mend."""
+    from exporter import consulting
+
+    given = flags(
+        {
+            ("--output", "output", "url"): output,
+            ("--base-url", "api", "base_url"): base_url,
+            ("--surface", "api", "surface"): surface,
+            ("--region", "api", "region"): region,
+            ("--state-dir", "output", "state_dir"): state_dir,
+        }
+    )
+    with reported():
+        about = consulting.about(manifest, manifest_format, account, project, conversation)
+        exit_code = consulting.doctor(about, config_file=config, flags=given, as_json=json)
+    raise typer.Exit(exit_code)
 
 
 @app.command()

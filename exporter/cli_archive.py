@@ -36,6 +36,10 @@ from exporter.options import (
 def verify(
     archive: Archive,
     *,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Believe the checksums that an object store keeps."),
+    ] = False,
     sample: Annotated[
         str | None,
         typer.Option(metavar="N|P%", help="Read back so many recordings only, drawn at random."),
@@ -48,6 +52,7 @@ def verify(
         int | None,
         typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
     ] = None,
+    config: Config = None,
     state_dir: StateDir = None,
     progress: Progress = None,
     json: AsJson = False,
@@ -55,13 +60,16 @@ def verify(
     """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
     from exporter import checking
 
+    given = flags({("--state-dir", "output", "state_dir"): state_dir})
     with reported():
         exit_code = checking.run(
             archive,
             sample=sample,
             since=since,
+            quick=quick,
             concurrency=concurrency,
-            state_dir=state_dir,
+            config_file=config,
+            flags=given,
             progress=progress,
             as_json=json,
         )
@@ -78,6 +86,7 @@ def status(
         str | None,
         typer.Option(metavar="FILE", help="Write what failed as a manifest: .yaml, .jsonl, or -."),
     ] = None,
+    config: Config = None,
     state_dir: StateDir = None,
     json: AsJson = False,
 ) -> None:
@@ -87,7 +96,8 @@ def status(
     with reported():
         inquiry.run(
             archive,
-            state_dir=state_dir,
+            config_file=config,
+            flags=flags({("--state-dir", "output", "state_dir"): state_dir}),
             everything=everything,
             failed_manifest=failed_manifest,
             as_json=json,

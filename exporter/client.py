@@ -13,7 +13,10 @@ import base64
 import contextlib
 import ipaddress
 import ssl
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -35,7 +38,7 @@ from exporter.errors import ConfigError, PolicyError
 from exporter.model import Redaction, Surface
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -61,6 +64,21 @@ class Timeouts:
     total: float
 
 
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a host answers to whoever asks for nothing.
+
+    Attributes:
+        status: of HTTP; any will do.
+        date: what time it is there; None where it does not say.
+        seconds: that it took.
+    """
+
+    status: int
+    date: datetime | None
+    seconds: float
+
+
 class Client:
     """Opens recordings. One per run; an async context manager.
 
@@ -69,7 +87,8 @@ class Client:
         surface: the API family that answers there.
         timeouts: of each request.
         ca_file: PEM file of certificate authorities, None for the system's.
-        never_raw: refuse to send a request for raw audio, should anybody want one after all.
+        never_raw: of which (account, project) no request for raw audio is sent, should anybody
+            want one after all.
         other_origins: of the API as well; `get` sends the key there, too, and nowhere else.
 
     Raises:
@@ -83,7 +102,7 @@ class Client:
         surface: Surface,
         timeouts: Timeouts,
         ca_file: Path | None = None,
-        never_raw: bool = False,
+        never_raw: Callable[[str, str], bool] = lambda *_: False,
         other_origins: Iterable[str] = (),
     ) -> None:
         self._origin = origin
@@ -141,7 +160,9 @@ class Client:
             FetchError: anything but a 200 with a body that may be audio.
             PolicyError: it would be a request for raw audio, and there are to be none.
         """
-        if self._never_raw and recording.redaction is not Redaction.REDACTED:
+        if recording.redaction is not Redaction.REDACTED and self._never_raw(
+            recording.account_id, recording.project_id
+        ):
             raise PolicyError(
                 f"never_raw is set, and a request for raw audio was about to be sent: {recording}",
                 hint="It was not sent. This should have been noticed before; please report it.",
@@ -185,6 +206,30 @@ class Client:
             # left on it is closed here, not handed to the next request.
             response.close()
 
+    @property
+    def proxy(self) -> URL | None:
+        """Through which the API is reached, without user and password; None: directly."""
+        return self._proxies[URL(self._origin).origin()][0]
+
+    async def greet(self) -> Greeting:
+        """See whether there is anybody, without showing a key.
+
+        Raises:
+            FetchError: nobody who speaks HTTP can be reached.
+        """
+        if self._session is None:
+            raise RuntimeError("use the client as a context manager")
+        url = URL(f"{self._origin}/", encoded=True)
+        proxy, proxy_headers = self._proxies[url.origin()]
+        began = time.monotonic()
+        with translated(""):
+            response = await self._session.get(
+                url, allow_redirects=False, proxy=proxy, proxy_headers=proxy_headers
+            )
+        response.close()
+        date = _moment(response.headers.get("Date", ""))
+        return Greeting(response.status, date, time.monotonic() - began)
+
     def _url(self, recording: Recording) -> URL:
         path = self._path.format(
             account=quote(recording.account_id, safe=""),
@@ -196,6 +241,14 @@ class Client:
             f"{self._origin}{path}?direction={recording.direction}&redacted={redacted}",
             encoded=True,
         )
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _proxy_for(origin: str) -> tuple[URL | None, dict[str, str]]:

@@ -92,7 +92,7 @@ class Dating:
         ]
 
     async def _ask(self, wanted: _Description) -> datetime | None:
-        async def send(key: str, accepted: Callable[[], None]) -> bytes:
+        async def send(key: str, accepted: Callable[[], object]) -> bytes:
             return await self._api.listing.conversation(
                 wanted.project_id, wanted.conversation_id, key, accepted
             )

@@ -26,7 +26,7 @@ from exporter.verify import Scope
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from exporter.findings import Tally
+    from exporter.differences import Tally
     from exporter.job import Report
     from exporter.settings import Settings
 

@@ -151,7 +151,7 @@ class Describing:
             return
         conversation = one.conversation
 
-        async def send(key: str, accepted: Callable[[], None]) -> bytes:
+        async def send(key: str, accepted: Callable[[], object]) -> bytes:
             return await self._listing.conversation(
                 conversation.project_id, conversation.conversation_id, key, accepted
             )

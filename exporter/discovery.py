@@ -126,7 +126,7 @@ class Discovery:
             cursors.add(digest)
 
     async def _page(self, asked: PageOf) -> Page:
-        async def send(key: str, accepted: Callable[[], None]) -> Page:
+        async def send(key: str, accepted: Callable[[], object]) -> Page:
             return await self._listing.page(asked, key, accepted)
 
         return await self._asker.ask(asked, send)

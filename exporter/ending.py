@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,8 +14,8 @@ from exporter.errors import DestinationError, PolicyError
 from exporter.job import Report
 from exporter.model import PiiAccessState, Status
 from exporter.policy import MEANING, REMEDY, UNKNOWN, raw_unproven
-from exporter.reporting import Reporter
-from exporter.results import RunInfo, RunStatus, timestamp
+from exporter.reporting import Reporter, ended_at
+from exporter.results import RunInfo, RunStatus, Summary, timestamp
 from exporter.stopping import StopReason
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from exporter.ledger import Ledger, LedgerThread, Totals
     from exporter.partitions import Partitions
     from exporter.pii_access import Finding
+    from exporter.policy import Policy
     from exporter.results import MetadataCounts
     from exporter.sinks.base import Sink
     from exporter.stopping import Stop
@@ -46,6 +47,7 @@ class Ending:
         thread: of the ledger.
         partitions: the archive's manifests.
         credential_of: name of the key of an (account, project).
+        is_planned: the whole manifest was planned.
         describing: asked for descriptions; None: none were wanted.
     """
 
@@ -56,6 +58,7 @@ class Ending:
     thread: LedgerThread
     partitions: Partitions
     credential_of: Callable[[str, str], str]
+    is_planned: bool
     describing: Describing | None = None
 
     async def report(self, info: RunInfo, *, elapsed_seconds: float, traffic: Throttle) -> Report:
@@ -77,13 +80,14 @@ class Ending:
         reporter = Reporter(self.sink, self.ledger, self.thread)
         findings = await reporter.findings(
             credential_of=self.credential_of,
-            enough_identical=self.job.settings.export.enough_identical,
+            enough_identical=lambda *project: self._policy_of(*project).enough_identical,
         )
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
         info = msgspec.structs.replace(info, discovered=await reporter.discovered())
         metadata = await self.describing.finished() if self.describing else None
-        run = self._ended(info, totals, policy, metadata)
+        reason = await self._reason(totals, metadata)
+        run = self._ended(info, totals, policy, reason=reason, metadata=metadata)
         summary = await reporter.summary(
             findings=findings,
             elapsed_seconds=elapsed_seconds,
@@ -95,13 +99,13 @@ class Ending:
             metadata=metadata,
         )
         try:
-            finished_at = datetime.fromisoformat(run.finished_at)
-            await self.thread.run(self.ledger.end_run, run.status, run.exit_code, finished_at)
+            await self.thread.run(self.ledger.cancel_rest)
             written: str | None = await reporter.write(run, summary)
         except DestinationError as error:
             self.stop.request(StopReason.of(error))
-            run = self._ended(info, totals, policy, metadata)
-            written = await reporter.write_elsewhere(run, summary)
+            reason = await self._reason(totals, metadata)
+            run = self._ended(info, totals, policy, reason=reason, metadata=metadata)
+            written = await self._write_in_trouble(reporter, run, summary)
         if self.job.results_file is not None:
             output = self.job.settings.output
             try:
@@ -123,7 +127,42 @@ class Ending:
             results=written,
         )
         pii_access = {project: each for project, each in findings.items() if project in asked}
-        return Report(run, summary, written, self.stop.reason, pii_access, policy)
+        return Report(run, summary, written, reason, pii_access, policy)
+
+    async def _reason(self, totals: Totals, metadata: MetadataCounts | None) -> StopReason | None:
+        """Why the run ended early, if it did."""
+        if self.stop.reason is None or not self.stop.reason.cuts_short:
+            return self.stop.reason
+        done = await self._is_everything_done(totals, metadata)
+        return self.stop.verdict(everything_done=done)
+
+    async def _is_everything_done(self, totals: Totals, metadata: MetadataCounts | None) -> bool:
+        """Whether each recording and description has its outcome, and each pair was compared."""
+        if not self.is_planned or totals.by_status[Status.CANCELLED]:
+            return False
+        if self.job.settings.export.metadata and (metadata is None or metadata.cancelled):
+            return False
+        try:
+            left, _ = await self.thread.run(self.ledger.pairs_to_compare, 0, 1)
+        except DestinationError:  # which is told as why the run ends as it does
+            return False
+        return left is None
+
+    async def _write_in_trouble(
+        self, reporter: Reporter, run: RunInfo, summary: Summary
+    ) -> str | None:
+        """Ledger and results tell how the run ended now, as far as either can be written."""
+        with contextlib.suppress(DestinationError):  # perhaps only the ledger was the trouble
+            return await reporter.write(run, summary)
+        try:
+            await self.thread.run(self.ledger.end_run, run.status, run.exit_code, ended_at(run))
+        except DestinationError as error:
+            _log.error(
+                "ledger.not_written",
+                reason=error.message,
+                consequence="the next run tells this one as one that was killed",
+            )
+        return await reporter.write_elsewhere(run, summary)
 
     async def _expiry(self) -> tuple[int, int] | None:
         """How many recordings that are not archived expire soon, and how many have."""
@@ -141,36 +180,38 @@ class Ending:
         self, findings: Mapping[tuple[str, str], Finding], asked: Collection[tuple[str, str]]
     ) -> PolicyError | None:
         """Warn where raw recordings are in doubt; what `require_raw` says of it, if it is set."""
-        required = self.job.settings.export.require_raw
+        required = {each for each in asked if self._policy_of(*each).require_raw}
         for project in sorted(asked):
             finding = findings[project]
             facts = {"project": "/".join(project), "reason": finding.reason}
             if finding.state is PiiAccessState.SUSPECTED_MISSING:
                 _log.warning("pii_access.suspected_missing", **facts, meaning=MEANING, hint=REMEDY)
-            elif finding.state is PiiAccessState.UNKNOWN and required:
+            elif finding.state is PiiAccessState.UNKNOWN and project in required:
                 _log.warning("pii_access.unknown", **facts, meaning=UNKNOWN)
-        broken = raw_unproven(findings, asked) if required else None
+        broken = raw_unproven(findings, required)
         if broken is not None:
             _log.error("policy.broken", reason=broken.message, hint=broken.hint)
         return broken
+
+    def _policy_of(self, account_id: str, project_id: str) -> Policy:
+        return self.job.settings.policy_of(account_id, project_id)
 
     def _ended(
         self,
         info: RunInfo,
         totals: Totals,
         policy: PolicyError | None,
+        *,
+        reason: StopReason | None,
         metadata: MetadataCounts | None,
     ) -> RunInfo:
         failed, missing = _losses(totals, metadata)
         status, exit_code = _verdict(
-            self.stop.reason,
-            failed=failed,
-            missing=missing,
-            allow_missing=self.job.allow_missing,
+            reason, failed=failed, missing=missing, allow_missing=self.job.allow_missing
         )
         if exit_code == 0 and not all(map(stands, info.discovered)):
             status, exit_code = RunStatus.PARTIAL, 1
-        if policy is not None and self.stop.reason is None:
+        if policy is not None and reason is None:
             exit_code = policy.exit_code
         return msgspec.structs.replace(
             info,

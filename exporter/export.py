@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ import structlog
 
 from exporter import __version__
 from exporter.api import Api
-from exporter.archive import check_free, layout_of, open_ledger, open_sink
+from exporter.archive import check_free, open_ledger
 from exporter.dating import Dating
 from exporter.describing import Describing
 from exporter.ending import Ending
@@ -32,6 +32,7 @@ from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.planning import carry_over, plan_into
 from exporter.pool import first_error, run_pool
+from exporter.raw_archive import find_archives
 from exporter.recorder import Recorder
 from exporter.recovery import KILLED, recover
 from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
@@ -43,15 +44,15 @@ from exporter.target import target_of, with_drift
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
-    from exporter.sinks.base import Sink
+    from exporter.raw_archive import Archives
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
-_FILE_THREADS = 16  # syncs overlap in the disk's queue: 35 to 46 % more small files a second than 4
 _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
+_WRITTEN_MEANWHILE = 16  # small recordings, each up to 1 MiB, on their way to the disk
 _GRACE_SECONDS = 20  # for what is under way when a signal comes; service managers wait 30 to 90
 
 _log = structlog.get_logger()
@@ -65,9 +66,6 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         ArchiveBusyError: another run holds it.
         ConfigError: the config cannot be carried out.
     """
-    asyncio.get_running_loop().set_default_executor(
-        ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files")
-    )
     async with contextlib.AsyncExitStack() as stack:
         if (deadline := job.settings.limits.deadline) is not None:
             reason = deadline_passed(deadline)
@@ -101,16 +99,16 @@ async def _hurry_after_grace(stop: Stop) -> None:
 class _Run:
     """The parts of one run, wired."""
 
-    def __init__(self, job: Job, stop: Stop, watcher: Watcher, sink: Sink) -> None:
-        settings = job.settings
-        self.job = job
-        self.spool = job.spool
+    def __init__(self, job: Job, stop: Stop, watcher: Watcher, archives: Archives) -> None:
+        settings = archives.settings
+        self.job = replace(job, settings=settings)
         self.stop = stop
         self.watcher = watcher
-        self.sink = sink
+        self.sink = archives.sink
+        self.layout = archives.layout
         self.started_at = job.now()
         self.clock_start = time.monotonic()
-        self.layout = layout_of(settings)
+        self.spool = job.spool
         self.api = Api(
             settings,
             job.credentials,
@@ -121,12 +119,14 @@ class _Run:
         )
         self.projects = list(job.projects)
         self.failures = 0
+        self.is_planned = False  # the whole manifest, to its last line
         self.id = ""
         self.thread: LedgerThread
         self.ledger: Ledger
         self.survey: Survey
         self.fetcher: Fetcher
         self.partitions: Partitions
+        self.pairing: Pairing
         self.describing: Describing | None = None
 
     def stop_for(self, error: ExporterError) -> None:
@@ -138,11 +138,10 @@ class _Run:
         cls, job: Job, stop: Stop, watcher: Watcher, stack: contextlib.AsyncExitStack
     ) -> _Run:
         """Open the archive, the ledger and the client."""
-        settings = job.settings
         run_id = new_run_id()
-        sink = open_sink(settings, run_id)
-        await sink.prepare()
-        run = cls(job, stop, watcher, sink)
+        archives = await find_archives(job.settings, run_id, prepare=True)
+        settings, sink = archives.settings, archives.sink
+        run = cls(job, stop, watcher, archives)
         run.id = run_id
         if job.results_file is not None:
             output = settings.output
@@ -171,7 +170,14 @@ class _Run:
         run.ledger = await run.thread.run(open_ledger, settings)
         stack.push_async_callback(run.thread.run, run.ledger.close)
         await check_free(sink, settings)
-        await recover(sink, run.ledger, run.thread, taken_over_from=hold.taken_over_from)
+        await archives.remember()
+        await recover(
+            sink,
+            run.ledger,
+            run.thread,
+            mounts=archives.layout.mounts,
+            taken_over_from=hold.taken_over_from,
+        )
         info, origin = encode_run(run.info()), settings.api.origin
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info, origin=origin)
         pending = await run.thread.run(run.ledger.pending_projects, origin)
@@ -179,6 +185,13 @@ class _Run:
             run.api.asker.expect(project, job.credentials.of(*project).name)
             run.projects.append(project)
         run.partitions = Partitions(sink, run.ledger, run.thread)
+        run.pairing = Pairing(
+            sink,
+            run.ledger,
+            run.thread,
+            credential_of=run._credential_name,
+            stop=stop.event,
+        )
         await stack.enter_async_context(run.api)
         run.survey = Survey(run.api, run.ledger, run.thread)
         run.fetcher = Fetcher(
@@ -212,6 +225,7 @@ class _Run:
             self.sink,
             self.spool,
             settings=self.job.settings,
+            layout=self.layout,
             partitions=self.partitions,
             carried=carry_over(self.ledger, self.job.settings, self.projects, now=self.job.now()),
             order=self._order(),
@@ -227,6 +241,7 @@ class _Run:
             duplicates=totals.duplicates,
             carried_over=totals.carried_over,
         )
+        self.is_planned = not self.stop.hurry.is_set()
         self.watcher.planned(totals)
         if not self.stop.hurry.is_set():  # else not all that was found is entered
             export = self.job.settings.export
@@ -244,34 +259,36 @@ class _Run:
             ExporterError: what ended it early, but for requests to stop.
         """
         places = self.sink, self.ledger, self.thread
-        recorder = Recorder(*places, self.watcher.ended, self._check_free, now=self.job.now)
+        recorder = Recorder(*places, self.watcher.ended, self._committed, now=self.job.now)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(recorder.run())
                 pool = group.create_task(self._work(recorder))
                 guard = group.create_task(self._roll_back(pool))
                 keeper = group.create_task(self._keep_manifests())
+                group.create_task(self._compare_beside())
                 await asyncio.wait([pool])
                 guard.cancel()
                 keeper.cancel()
+                self.pairing.close()
                 recorder.close()
         except BaseExceptionGroup as failures:
             raise first_error(failures) from None
 
     async def compare(self) -> None:
-        """Compare what was asked for as raw with its redacted counterparts.
+        """Compare with their counterparts what there was no time for beside the downloads.
 
         Raises:
             DestinationError: the ledger cannot be read or written.
         """
-        pairing = Pairing(
-            self.sink,
-            self.ledger,
-            self.thread,
-            credential_of=self._credential_name,
-            stop=self.stop.event,
-        )
-        await pairing.run()
+        await self.pairing.run()
+
+    async def _compare_beside(self) -> None:
+        try:
+            await self.pairing.beside()
+        except ExporterError as error:
+            # What was fetched until now is still to be recorded.
+            self.stop_for(error)
 
     async def describe(self) -> None:
         """Put the conversations' descriptions beside their recordings, where they are wanted.
@@ -315,7 +332,8 @@ class _Run:
             await run_pool(
                 self._planned(),
                 handle,
-                concurrency=self.job.settings.limits.concurrency,
+                # The throttle keeps to the concurrency of requests; these are written meanwhile.
+                concurrency=self.job.settings.limits.concurrency + _WRITTEN_MEANWHILE,
                 stop=self.stop.event,
             )
             self.api.asker.check(at_the_end=True)
@@ -323,8 +341,9 @@ class _Run:
             # What was fetched until now is still to be recorded, so the recorder is left alone.
             self.stop_for(error)
 
-    async def _check_free(self) -> None:
+    async def _committed(self, archived: Sequence[int]) -> None:
         """Stop before the disk is full: what is under way still finds room."""
+        self.pairing.offer(archived)
         try:
             await check_free(self.sink, self.job.settings)
         except DestinationError as error:
@@ -389,6 +408,7 @@ class _Run:
             self.thread,
             self.partitions,
             self._credential_name,
+            self.is_planned,
             self.describing,
         )
         return await ending.report(

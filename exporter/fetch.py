@@ -13,7 +13,7 @@ from exporter.model import Archived, ErrorInfo, Outcome, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.asking import Asker
+    from exporter.asking import Accepted, Asker
     from exporter.client import Client
     from exporter.model import Recording
     from exporter.target import Target
@@ -57,7 +57,7 @@ class Fetcher:
         """
         attempts = 0
 
-        async def send(key: str, accepted: Callable[[], None]) -> Archived:
+        async def send(key: str, accepted: Accepted) -> Archived:
             nonlocal attempts
             attempts += 1
             return await self._attempt(recording, target, key, accepted)
@@ -71,11 +71,16 @@ class Fetcher:
         return Outcome(Status.EXPORTED, archived, attempts=attempts)
 
     async def _attempt(
-        self, recording: Recording, target: Target, key: str, accepted: Callable[[], None]
+        self, recording: Recording, target: Target, key: str, accepted: Accepted
     ) -> Archived:
         async with self._client.open(recording, key) as body:
-            accepted()
-            written = await self._writer.write(body.chunks(), target.path, known=target.known)
+            received = accepted()
+            written = await self._writer.write(
+                body.chunks(),
+                target.path,
+                known=target.known,
+                received=received,  # while a small file is written, the next may be asked for
+            )
         if not written.is_new:
             return target.known[written.sha256]
         return Archived(

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from exporter.differences import Check, Status, Tally, Warned
 from exporter.layout import METADATA
 from exporter.model import Conversation
 
@@ -47,10 +46,14 @@ CREATE TABLE expected (
     duration REAL NOT NULL,
     fetched_at TEXT,
     in_manifest INTEGER NOT NULL,
-    chosen INTEGER NOT NULL DEFAULT 0
+    chosen INTEGER NOT NULL DEFAULT 0,
+    by_checksum INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE files (
     path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified TEXT NOT NULL, kind TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE doubted (
+    path TEXT PRIMARY KEY, modified TEXT, kind TEXT NOT NULL, refetched INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE differences (path TEXT PRIMARY KEY, status TEXT NOT NULL, reason TEXT NOT NULL)
     WITHOUT ROWID;
@@ -65,65 +68,6 @@ _LATEST: Final = (
     " max(version) FROM expected WHERE direction <> ''"
     " GROUP BY account_id, project_id, conversation_id, direction, redaction)"
 )
-
-
-class Status(StrEnum):
-    """What `verify` says of a file."""
-
-    OK = "ok"  # recorded, there, and read back as it was recorded
-    CORRUPT = "corrupt"  # there, but not as it was recorded
-    MISSING = "missing"  # recorded, but not there
-    UNEXPECTED = "unexpected"  # there, but not a file that belongs into an archive
-    UNRECORDED = "unrecorded"  # named as a recording, but not on record
-
-
-class Warned(StrEnum):
-    """Peculiarities that are no difference between the archive and its records."""
-
-    DIRECTIONS = "directions"  # the sides of one call differ in length
-    REDACTION = "redaction"  # redacted and raw of one direction differ in length
-    STALE_MANIFEST = "stale_manifest"  # the ledger knows more than the partition's manifest
-    CONTRADICTION = "contradiction"  # ledger and manifest record different content
-    TEMPORARY = "temporary"  # half written; the next run removes those of dead runs
-    SET_ASIDE = "set_aside"  # damaged once, and kept beside its replacement
-    UNDER_WAY = "under_way"  # written by a run that goes on, which records it later
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A recorded file that is to be read back."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """The findings in numbers.
-
-    Attributes:
-        recorded: files on record.
-        ok: of them, read back and as recorded.
-        not_read: of them, there with the right size, but outside the sample.
-        bytes_read: by reading back.
-        warnings: how many.
-    """
-
-    recorded: int
-    ok: int
-    corrupt: int
-    missing: int
-    unexpected: int
-    unrecorded: int
-    not_read: int
-    bytes_read: int
-    warnings: int
-
-    @property
-    def differences(self) -> int:
-        """Files for which archive and records differ."""
-        return self.corrupt + self.missing + self.unexpected + self.unrecorded
 
 
 class Findings:
@@ -167,18 +111,32 @@ class Findings:
             entries,
         )
 
-    def expect_metadata(self, page: Sequence[tuple[Conversation, KeptMetadata]]) -> None:
+    def expect_metadata(
+        self, page: Sequence[tuple[Conversation, KeptMetadata]], *, doubted_only: bool = False
+    ) -> None:
         """The ledger records these descriptions."""
-        self._insert_expected("INSERT OR REPLACE", [_metadata_row(*one, 0) for one in page])
+        told = (_metadata_row(*one, 0) for one in page)
+        self._insert_expected(
+            "INSERT OR REPLACE", [one for one in told if not doubted_only or self._is_doubted(one)]
+        )
 
     def expect_metadata_also(
-        self, account_id: str, project_id: str, told: Iterable[tuple[str, KeptMetadata]]
+        self,
+        account_id: str,
+        project_id: str,
+        described: Iterable[tuple[str, KeptMetadata]],
+        *,
+        doubted_only: bool = False,
     ) -> None:
         """A partition's manifest records these descriptions."""
-        self._also(
+        told = (
             _metadata_row(Conversation(account_id, project_id, name), kept, 1)
-            for name, kept in told
+            for name, kept in described
         )
+        self._also(one for one in told if not doubted_only or self._is_doubted(one))
+
+    def _is_doubted(self, told: tuple[object, ...]) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM doubted WHERE path = ?", told[:1]).fetchone())
 
     def found(self, files: Sequence[tuple[str, int, str, str]]) -> None:
         """These files are there: path, bytes, time of the last change, kind."""
@@ -195,6 +153,7 @@ class Findings:
             How many files are chosen, and their bytes.
         """
         self._compare_names()
+        self._warn_of_leftovers()
         where = "e.path NOT IN (SELECT path FROM differences)"
         values: list[object] = []
         if since is not None:
@@ -238,6 +197,8 @@ class Findings:
             ),
         ):
             self._db.execute(f"INSERT OR REPLACE INTO differences {select}")
+
+    def _warn_of_leftovers(self) -> None:
         for kind, message in (
             (Warned.TEMPORARY, "half written; the next run removes what dead runs left"),
             (Warned.SET_ASIDE, "a damaged file that was kept when it was replaced"),
@@ -248,18 +209,78 @@ class Findings:
                 (message, kind),
             )
 
-    def chosen_after(self, path: str) -> list[Check]:
-        """The next files to be read back."""
+    def chosen_after(self, path: str, look: int) -> list[Check]:
+        """The next files to be read back in this look."""
         return [
             Check(*row)
             for row in self._db.execute(
-                "SELECT path, bytes, sha256 FROM expected WHERE chosen AND path > ?"
+                "SELECT path, bytes, sha256 FROM expected WHERE chosen = ? AND path > ?"
                 " ORDER BY path LIMIT ?",
-                (path, _PAGE),
+                (look, path, _PAGE),
             )
         ]
 
+    # What is looked at again.
+
+    def doubt(self) -> int:
+        """Forget what is known of the files that differ, to learn it anew; returns how many."""
+        self._db.execute(
+            "INSERT INTO doubted (path, modified, kind)"
+            " SELECT d.path, f.modified, coalesce(f.kind, 'other') FROM differences d"
+            " LEFT JOIN files f ON f.path = d.path WHERE d.status <> 'unexpected'"
+            " AND (f.path IS NOT NULL OR d.path IN (SELECT path FROM expected))"
+        )
+        for table in ("expected", "files", "differences"):
+            self._db.execute(f"DELETE FROM {table} WHERE path IN (SELECT path FROM doubted)")  # noqa: S608 (constants)
+        (count,) = self._db.execute("SELECT count(*) FROM doubted").fetchone()
+        return int(count)
+
+    def doubted_after(self, path: str) -> list[str]:
+        """The next files that are looked at again."""
+        found = self._db.execute(
+            "SELECT path FROM doubted WHERE path > ? ORDER BY path LIMIT ?", (path, _PAGE)
+        )
+        return [row[0] for row in found]
+
+    def doubted_only(
+        self, held: Iterable[tuple[Recording, Archived]]
+    ) -> Iterator[tuple[Recording, Archived]]:
+        """Those of the recorded files that are looked at again."""
+        for one in held:
+            if self._is_doubted((one[1].path,)):
+                yield one
+
+    def expect_doubted(self, page: Sequence[tuple[Recording, Archived]]) -> None:
+        """The ledger records these, some of which are looked at again."""
+        self.expect(list(self.doubted_only(page)))
+
+    def found_again(self, sizes: Iterable[tuple[str, int | None]], now: datetime) -> None:
+        """The sizes of these files, None where there is none."""
+        self._db.executemany(
+            "INSERT INTO files SELECT path, ?, coalesce(modified, ?), kind FROM doubted"
+            " WHERE path = ?",
+            [(size, now.isoformat(), path) for path, size in sizes if size is not None],
+        )
+
+    def refetched(self, paths: Iterable[str]) -> None:
+        """A run had yet to fetch these again before they were looked at."""
+        self._db.executemany(
+            "UPDATE doubted SET refetched = 1 WHERE path = ?", [(path,) for path in paths]
+        )
+
+    def choose_again(self) -> None:
+        """Compare once more, and choose to read back what is there after all."""
+        self._compare_names()
+        self._db.execute(
+            "UPDATE expected SET chosen = 2 WHERE path IN (SELECT path FROM doubted)"
+            " AND path IN (SELECT path FROM files) AND path NOT IN (SELECT path FROM differences)"
+        )
+
     # What comes of it.
+
+    def compared_by_checksum(self, path: str) -> None:
+        """It is not read back: the storage keeps a checksum of it."""
+        self._db.execute("UPDATE expected SET by_checksum = 1 WHERE path = ?", (path,))
 
     def add(self, status: Status, path: str, reason: str) -> None:
         """A difference."""
@@ -306,22 +327,24 @@ class Findings:
             (kind, *values),
         )
 
-    def unrecorded_after(self, path: str, since: datetime) -> list[str]:
-        """The next unrecorded files that were written since."""
+    def under_way_after(self, path: str, since: datetime) -> list[str]:
+        """The next files that a run which began then has written or set aside, but not recorded."""
         found = self._db.execute(
-            "SELECT d.path FROM differences d JOIN files f ON f.path = d.path"
-            " WHERE d.status = 'unrecorded' AND d.path > ? AND f.modified >= ?"
+            "SELECT d.path FROM differences d LEFT JOIN files f ON f.path = d.path"
+            " LEFT JOIN doubted q ON q.path = d.path WHERE d.path > ? AND"
+            " (d.status = 'unrecorded' AND f.modified >= ?"
+            "  OR d.status IN ('missing', 'corrupt') AND q.refetched)"
             " ORDER BY d.path LIMIT ?",
             (path, since.isoformat(), _PAGE),
         )
         return [row[0] for row in found]
 
     def forgive(self, path: str) -> None:
-        """It is no difference: a run that goes on wrote it and will record it."""
+        """It is no difference: a run that goes on works on it and will record it."""
         self._db.execute("DELETE FROM differences WHERE path = ?", (path,))
         self._db.execute(
             "INSERT INTO warnings (kind, path, message) VALUES (?, ?, ?)",
-            (Warned.UNDER_WAY, path, "written by a run that goes on, which records it later"),
+            (Warned.UNDER_WAY, path, "a run that goes on is working on it, and records it later"),
         )
 
     def tally(self) -> Tally:
@@ -329,9 +352,9 @@ class Findings:
         counts = dict(
             self._db.execute("SELECT status, count(*) FROM differences GROUP BY status").fetchall()
         )
-        recorded, chosen, size = self._db.execute(
-            "SELECT count(*), coalesce(sum(chosen), 0), coalesce(sum(bytes * chosen), 0)"
-            " FROM expected"
+        recorded, chosen, by_checksum, size = self._db.execute(
+            "SELECT count(*), coalesce(sum(chosen > 0), 0), coalesce(sum(by_checksum), 0),"
+            " coalesce(sum(bytes * (chosen > 0 AND NOT by_checksum)), 0) FROM expected"
         ).fetchone()
         (bad,) = self._db.execute(
             "SELECT count(*) FROM expected WHERE chosen AND path IN (SELECT path FROM differences)"
@@ -344,6 +367,7 @@ class Findings:
         return Tally(
             recorded=recorded,
             ok=chosen - bad,
+            by_checksum=by_checksum,
             **{str(each): counts.get(each, 0) for each in Status if each is not Status.OK},
             not_read=recorded - chosen - known_bad,
             bytes_read=size,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter.errors import ArchiveBusyError, DestinationError
-from exporter.sinks.base import BEAT_EVERY, HeldError, Holder, LostHoldError
+from exporter.sinks.base import BEAT_EVERY, STALE_AFTER, HeldError, Holder, LostHoldError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import timedelta
 
+    from exporter.errors import ExporterError
     from exporter.sinks.base import Hold, Sink
 
 _ASK_EVERY = 1.0  # seconds
@@ -36,17 +38,19 @@ async def held(
     *,
     wait: timedelta,
     stopped: asyncio.Event,
-    on_lost: Callable[[ArchiveBusyError], None],
+    on_lost: Callable[[ExporterError], None],
 ) -> AsyncIterator[Hold]:
     """Hold the archive.
 
     Args:
         sink: the archive.
         holder: who holds it.
-        wait: how long to wait for another run.
+        wait: how long to wait for another run. It takes longer, `STALE_AFTER` seconds, to be sure
+            of one that seems dead and cannot be proven to be.
         stopped: ends the waiting.
         on_lost: called when another run took the archive over, which it does only when this
             process gave no sign of life for long: it was suspended, or the file system hung.
+            Also called when none could be given for so long that another run may do so.
 
     Raises:
         ArchiveBusyError: another run holds it.
@@ -67,37 +71,63 @@ async def held(
 
 async def _take(sink: Sink, holder: Holder, wait: timedelta, stopped: asyncio.Event) -> Hold:
     deadline = asyncio.get_running_loop().time() + wait.total_seconds()
-    told = False
+    told: set[str] = set()
     while True:
         try:
             return await sink.hold(holder)
         except HeldError as error:
             left = deadline - asyncio.get_running_loop().time()
-            if left <= 0 or stopped.is_set():
+            if stopped.is_set() or (left <= 0 and not error.may_be_dead):
                 raise _busy(sink, error) from None
-            if not told and error.holder:
-                _log.info("archive.waiting", **_fields(error.holder))
-                told = True
+            event = "archive.watching" if error.may_be_dead else "archive.waiting"
+            if error.holder and event not in told:
+                most = {"seconds": STALE_AFTER} if error.may_be_dead else {}
+                _log.info(event, **_fields(error.holder), **most)
+                told.add(event)
+            pause = _ASK_EVERY if error.may_be_dead else min(left, _ASK_EVERY)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), min(left, _ASK_EVERY))
+                await asyncio.wait_for(stopped.wait(), pause)
 
 
-async def _beat(hold: Hold, on_lost: Callable[[ArchiveBusyError], None]) -> None:
+async def _beat(
+    hold: Hold,
+    on_lost: Callable[[ExporterError], None],
+    *,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    shown_at = clock()
     while True:
-        await asyncio.sleep(BEAT_EVERY)
+        await sleep(BEAT_EVERY)
+        now = clock()
         try:
             await hold.beat()
+            shown_at = now
         except LostHoldError as error:
-            on_lost(
-                ArchiveBusyError(
-                    f"run {error} took this archive over while this run gave no sign of life",
-                    hint="Run again when the other one has ended: what is archived is skipped.",
-                )
-            )
+            on_lost(_lost(error))
             return
         except DestinationError as error:
-            # The recorder meets the same trouble and says more about it.
             _log.warning("archive.no_sign_of_life", reason=error.message)
+            # With the next beat it would be too late: others may take a silent run for dead.
+            if now + BEAT_EVERY - shown_at >= STALE_AFTER:
+                on_lost(_silent(error))
+                return
+
+
+def _lost(error: LostHoldError) -> ArchiveBusyError:
+    who = f"run {error.run_id}" if error.run_id else "another run"
+    return ArchiveBusyError(
+        f"{who} took this archive over while this run gave no sign of life",
+        hint="Run again when the other one has ended: what is archived is skipped.",
+    )
+
+
+def _silent(error: DestinationError) -> DestinationError:
+    return DestinationError(
+        "this run could not show any more that it holds the archive, and another one may take it"
+        f" over: {error.message}",
+        hint=error.hint or "Check the file system, then run again: what is archived is skipped.",
+    )
 
 
 def _busy(sink: Sink, error: HeldError) -> ArchiveBusyError:
@@ -109,7 +139,7 @@ def _busy(sink: Sink, error: HeldError) -> ArchiveBusyError:
     if error.idle_seconds is not None:
         seen = f"; its last sign of life was {error.idle_seconds:.0f} s ago"
     return ArchiveBusyError(
-        f"{by} holds the archive {sink.url}{seen}",
+        f"{by} holds the archive {error.url or sink.url}{seen}",
         hint="Wait until it has ended, or let this run wait: --wait 30m.",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -12,13 +13,15 @@ from exporter import log
 from exporter.archive import existing_sink
 from exporter.ledger import KEPT, LedgerThread
 from exporter.leftovers import ledger_of, write_failed
+from exporter.settings import load_settings
 from exporter.standing import lacking_of, standing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from exporter.ledger import Ledger, Missing
+    from exporter.settings import Flag
     from exporter.standing import Standing
 
 SHOWN: Final = 20
@@ -27,29 +30,34 @@ SHOWN: Final = 20
 def run(
     archive: str,
     *,
-    state_dir: Path | None,
+    config_file: Path | None,
+    flags: Sequence[Flag],
     everything: bool,
     failed_manifest: str | None,
     as_json: bool,
+    environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Tell the state of an archive on standard output; writes nothing into it.
 
     Args:
         archive: the archive.
-        state_dir: where the ledger lies, if not in the archive.
+        config_file: says how to reach an object store.
+        flags: as given.
         everything: tell every missing recording, not only those missing longest.
         failed_manifest: write what failed there, as a manifest, and tell nothing else if that is
             standard output.
         as_json: for programs.
+        environ: the environment.
 
     Raises:
         UsageError: there is no such archive, or it has no ledger there.
         DestinationError: the ledger cannot be read, or the file not be written.
     """
     log.configure(json=False, level="error", redactor=log.Redactor())
-    sink = existing_sink(archive)
+    settings = load_settings(flags=flags, config_file=config_file, environ=environ)
+    sink = existing_sink(archive, settings.object_store)
     holder = asyncio.run(sink.holder())
-    with ledger_of(archive, state_dir) as ledger:
+    with ledger_of(archive, settings.output.state_dir, settings.object_store) as ledger:
         if failed_manifest is not None:
             written = asyncio.run(_write_failed(ledger, failed_manifest))
             sys.stderr.write(_about(written, failed_manifest))

@@ -35,12 +35,14 @@ class Turn:
         sent: when it left.
         needed: others had to wait because so many were under way.
         answered: the server's answer has begun.
+        is_over: it was given back.
     """
 
     lane: Lane
     sent: float
     needed: bool
     answered: bool = False
+    is_over: bool = False
 
 
 class Lane:

@@ -20,6 +20,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from exporter.model import Redaction, mounted, split_mount
+
 if TYPE_CHECKING:
     from exporter.model import Recording
 
@@ -51,10 +53,14 @@ class Layout:
     Attributes:
         style: plain folder names, or `key=value` ones as Hive, Spark and DuckDB read them.
         timezone: in which a conversation's start has its date.
+        raw_mount: of the archive that raw recordings go to, where that is another one.
+        mounts: of all archives that hold raw recordings, beside the main one.
     """
 
     style: LayoutStyle = LayoutStyle.PLAIN
     timezone: tzinfo = UTC
+    raw_mount: str = ""
+    mounts: tuple[str, ...] = ()
 
     def date(self, started_at: datetime | None) -> str:
         """The partition's date, `YYYY-MM-DD`, or `undated`."""
@@ -62,18 +68,17 @@ class Layout:
             return UNDATED
         return started_at.astimezone(self.timezone).date().isoformat()
 
-    def project(self, recording: Recording) -> str:
-        """The folder that holds the project's partitions."""
-        account, project = path_part(recording.account_id), path_part(recording.project_id)
-        if self.style is LayoutStyle.HIVE:
-            return f"account_id={account}/project_id={project}"
-        return f"{account}/{project}"
+    def projects(self, recording: Recording) -> list[str]:
+        """The folders that may hold partitions of the project; the main archive's is the last."""
+        return self._in_each(self._project(recording))
+
+    def partitions(self, recording: Recording) -> list[str]:
+        """The partitions that may hold the recording or its counterpart; the main one is last."""
+        return self._in_each(self._partition(recording))
 
     def partition(self, recording: Recording) -> str:
         """The partition's folder."""
-        date = self.date(recording.started_at)
-        key = "date=" if self.style is LayoutStyle.HIVE else ""
-        return f"{self.project(recording)}/{key}{date}"
+        return mounted(self._mount(recording), self._partition(recording))
 
     def path(self, recording: Recording) -> str:
         """The recording's file."""
@@ -81,6 +86,27 @@ class Layout:
             f"{self.partition(recording)}/{path_part(recording.conversation_id)}"
             f"/{recording.direction}.{recording.redaction}.wav"
         )
+
+    def beside(self, path: str, recording: Recording) -> str:
+        """The same file in the archive that such recordings go to now."""
+        return mounted(self._mount(recording), split_mount(path)[1])
+
+    def _mount(self, recording: Recording) -> str:
+        return self.raw_mount if recording.redaction is Redaction.RAW else ""
+
+    def _in_each(self, folder: str) -> list[str]:
+        return [mounted(mount, folder) for mount in (*self.mounts, "")]
+
+    def _project(self, recording: Recording) -> str:
+        account, project = path_part(recording.account_id), path_part(recording.project_id)
+        if self.style is LayoutStyle.HIVE:
+            return f"account_id={account}/project_id={project}"
+        return f"{account}/{project}"
+
+    def _partition(self, recording: Recording) -> str:
+        date = self.date(recording.started_at)
+        key = "date=" if self.style is LayoutStyle.HIVE else ""
+        return f"{self._project(recording)}/{key}{date}"
 
 
 def versioned(path: str, version: int) -> str:

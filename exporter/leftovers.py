@@ -16,10 +16,11 @@ from exporter.results import timestamp
 from exporter.sinks.local import LocalSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import datetime
 
     from exporter.ledger import Ledger, LedgerThread, Missing
+    from exporter.settings import ObjectStoreSettings
 
 RETRY: Final = "<pending and failed>"
 """Stands in results for the manifest that such a run has not got."""
@@ -29,14 +30,14 @@ _HEAD: Final = b"# What failed in an archive of exporter; `exporter run` takes i
 
 
 @contextlib.contextmanager
-def ledger_of(url: str, state_dir: Path | None) -> Iterator[Ledger]:
+def ledger_of(url: str, state_dir: Path | None, store: ObjectStoreSettings) -> Iterator[Ledger]:
     """An archive's ledger for looking up only.
 
     Raises:
         UsageError: there is none.
         DestinationError: it cannot be read.
     """
-    ledger = read_ledger(url, state_dir)
+    ledger = read_ledger(url, state_dir, store)
     if ledger is None:
         raise UsageError(
             f"there is no ledger of the archive {url}",
@@ -47,17 +48,21 @@ def ledger_of(url: str, state_dir: Path | None) -> Iterator[Ledger]:
         yield ledger
 
 
-def left_over(ledger: Ledger, *, raw: bool, fresh: datetime) -> Iterator[Conversation]:
+def left_over(
+    ledger: Ledger, *, never_raw: Callable[[str, str], bool], fresh: datetime
+) -> Iterator[Conversation]:
     """What is pending or failed, one recording an entry.
 
     Args:
         ledger: knows it.
-        raw: raw recordings too.
+        never_raw: of which (account, project) no raw recordings.
         fresh: a call found in progress after this moment is believed to be so still.
     """
     for page in ledger.missing((Status.PENDING, Status.FAILED)):
         for one in page:
-            if raw or one.recording.redaction is not Redaction.RAW:
+            wanted = one.recording
+            project = wanted.account_id, wanted.project_id
+            if wanted.redaction is not Redaction.RAW or not never_raw(*project):
                 yield _conversation(one, fresh)
 
 

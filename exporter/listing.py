@@ -84,6 +84,7 @@ class PageOf:
 
     window: Window
     cursor: str | None
+    limit: int = PAGE
 
     def __str__(self) -> str:
         """For people."""
@@ -117,7 +118,7 @@ class Listing:
         self._list_origin = list_origin
         self._detail_origin = detail_origin
 
-    async def page(self, asked: PageOf, api_key: str, accepted: Callable[[], None]) -> Page:
+    async def page(self, asked: PageOf, api_key: str, accepted: Callable[[], object]) -> Page:
         """One page, whole.
 
         Args:
@@ -141,7 +142,7 @@ class Listing:
         project_id: str,
         conversation_id: str,
         api_key: str,
-        accepted: Callable[[], None],
+        accepted: Callable[[], object],
     ) -> bytes:
         """One conversation as the API describes it: JSON, in camelCase.
 
@@ -186,7 +187,7 @@ def _parameters(asked: PageOf) -> list[tuple[str, str]]:
     chosen: list[tuple[str, str | None]] = [
         ("start_time", _iso(start)),
         ("end_time", _iso(end)),
-        ("limit", str(PAGE)),
+        ("limit", str(asked.limit)),
         ("client_env", filters.client_env),
         *(("channel", each) for each in filters.channels if each != ANY_CHANNEL),
         ("variant_id", filters.variant_id),

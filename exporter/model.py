@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -176,12 +176,31 @@ class Proof:
         return self.evidence is not RedactionEvidence.UNPAIRED
 
 
+RAW_MOUNT: Final = "_raw"
+"""With this begins the path of what lies in another archive, for raw recordings; `_raw2` stands for
+one more. No identifier begins with an underscore, so no path within an archive does."""
+
+
+def mounted(mount: str, path: str) -> str:
+    """A path within an archive, as it is called beside those of other archives."""
+    return "/".join(part for part in (mount, path) if part)
+
+
+def split_mount(path: str) -> tuple[str, str]:
+    """The archive that a path leads to (`""`: the main one), and the path within it."""
+    if not path.startswith(RAW_MOUNT):
+        return "", path
+    mount, _, own = path.partition("/")
+    return mount, own
+
+
 @dataclass(frozen=True, slots=True)
 class Archived:
     """What the ledger knows of an archived recording: a whole, verified file.
 
     Attributes:
-        path: relative to the archive, `/` between parts.
+        path: relative to the archive, `/` between parts; what lies in another archive begins with
+            its mount (`RAW_MOUNT`).
         size: bytes.
         sha256: hexadecimal digest of the file.
         audio: what the WAV header says.
@@ -199,6 +218,11 @@ class Archived:
     correlation_id: str | None
     version: int = 1
     proof: Proof | None = None
+
+    @property
+    def own_path(self) -> str:
+        """Relative to the archive that it lies in."""
+        return split_mount(self.path)[1]
 
 
 class MetadataPii(StrEnum):

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Manifest = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="What to export; - reads standard input.")
 ]
+OptionalManifest = Annotated[
+    str | None,
+    typer.Argument(metavar="[MANIFEST]", help="What is to be exported; - reads standard input."),
+]
 ManifestFormat = Annotated[
     str | None,
     typer.Option(metavar="yaml|jsonl|csv", help="Format of MANIFEST, else by its file ending."),
@@ -29,9 +33,16 @@ Config = Annotated[
 ]
 Output = Annotated[
     str | None,
-    typer.Option("--output", "-o", metavar="ARCHIVE", help="The archive: a folder."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="ARCHIVE",
+        help="The archive: a folder, or s3://…, gs://…, az://….",
+    ),
 ]
-Archive = Annotated[str, typer.Argument(metavar="ARCHIVE", help="The archive: a folder.")]
+Archive = Annotated[
+    str, typer.Argument(metavar="ARCHIVE", help="The archive: a folder, or s3://…, gs://…, az://….")
+]
 Directions = Annotated[
     list[str] | None,
     typer.Option(metavar="LIST", help="combined, user, agent: where the manifest does not say."),
@@ -49,6 +60,15 @@ Timezone = Annotated[
 StateDir = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Keep the ledger here instead of in the archive."),
+]
+Account = Annotated[
+    str | None, typer.Option(metavar="A", help="The account, as the API writes it.")
+]
+Project = Annotated[
+    str | None, typer.Option(metavar="P", help="The project, as the API writes it.")
+]
+Conversation = Annotated[
+    str | None, typer.Option(metavar="ID", help="Compare raw and redacted audio of this one.")
 ]
 LogFormat = Annotated[
     str | None, typer.Option(metavar="console|json", help="Logs on standard error.")

@@ -1,8 +1,9 @@
-"""Compares raw with redacted recordings, once what the run was asked for is archived.
+"""Compares raw with redacted recordings, beside the downloads, as soon as both are archived.
 
 One pair after another, in a thread of its own: the comparison is Python code, and more threads
-would only take turns. It comes after the downloads, so that these have the processor to
-themselves. A run that is to end leaves the rest to the next one, which finds it in the ledger.
+would only take turns. What it has not reached when the downloads have ended comes then, with what
+was archived before the run and never compared. A run that is to end leaves the rest to the next
+one, which finds it in the ledger.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from exporter.ledger import Compared
 from exporter.model import Proof, RedactionEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from exporter.ledger import Ledger, LedgerThread, Pair
     from exporter.model import Archived
     from exporter.sinks.base import Sink
 
 _PAGE = 500  # recordings compared and recorded at a time
+_WAITING = 100  # batches of recordings; of more the ledger tells when the downloads have ended
 _MOST_SPANS_LOGGED = 10
 
 _log = structlog.get_logger()
@@ -58,25 +60,51 @@ class Pairing:
         self._thread = thread
         self._credential_of = credential_of
         self._stop = stop
+        self._archived: asyncio.Queue[Sequence[int] | None] = asyncio.Queue()
+        self._count = 0
 
-    async def run(self) -> int:
-        """Compare and record; returns how many pairs were compared.
+    def offer(self, numbers: Sequence[int]) -> None:
+        """These recordings of the run are archived now, as the ledger numbers them."""
+        if numbers and self._archived.qsize() < _WAITING:
+            self._archived.put_nowait(numbers)
+
+    def close(self) -> None:
+        """Nothing more is downloaded: `beside` ends, and leaves what is waiting to `run`."""
+        while not self._archived.empty():
+            self._archived.get_nowait()
+        self._archived.put_nowait(None)
+
+    async def beside(self) -> None:
+        """Compare what is offered, while the downloads go on.
 
         Raises:
             DestinationError: the ledger cannot be read or written.
         """
-        count = 0
+        with ThreadPoolExecutor(1, thread_name_prefix="pairs") as executor:
+            while (numbers := await self._archived.get()) and not self._stop.is_set():
+                pairs = await self._thread.run(self._ledger.pairs_among, numbers)
+                await self._compare_all(pairs, executor)
+
+    async def run(self) -> int:
+        """Compare whatever has not been compared; returns how many pairs the run compared in all.
+
+        Raises:
+            DestinationError: the ledger cannot be read or written.
+        """
         last: int | None = 0
         with ThreadPoolExecutor(1, thread_name_prefix="pairs") as executor:
             while last is not None and not self._stop.is_set():
                 last, pairs = await self._thread.run(self._ledger.pairs_to_compare, last, _PAGE)
-                compared = [one async for one in self._compared(pairs, executor)]
-                if compared:
-                    await self._thread.run(self._ledger.record_pairs, compared, datetime.now(UTC))
-                count += len(compared)
-        if count:
-            _log.info("pairs.compared", pairs=count)
-        return count
+                await self._compare_all(pairs, executor)
+        if self._count:
+            _log.info("pairs.compared", pairs=self._count)
+        return self._count
+
+    async def _compare_all(self, pairs: list[Pair], executor: ThreadPoolExecutor) -> None:
+        compared = [one async for one in self._compared(pairs, executor)]
+        if compared:
+            await self._thread.run(self._ledger.record_pairs, compared, datetime.now(UTC))
+        self._count += len(compared)
 
     async def _compared(
         self, pairs: list[Pair], executor: ThreadPoolExecutor

@@ -24,6 +24,8 @@ from exporter.model import (
     Recording,
     Redaction,
     RedactionEvidence,
+    mounted,
+    split_mount,
 )
 from exporter.results import (
     AudioInfo,
@@ -154,7 +156,7 @@ def _to_row(recording: Recording, archived: Archived) -> HeldRecording:
         direction=recording.direction,
         redaction=recording.redaction,
         version=archived.version,
-        path=archived.path,
+        path=archived.own_path,
         bytes=archived.size,
         sha256=archived.sha256,
         audio=to_audio(archived.audio),
@@ -168,7 +170,7 @@ class PartitionReader:
 
     Args:
         document: the whole of it, to be read from its beginning.
-        folder: the partition's; no manifest speaks of files elsewhere.
+        folder: the partition's, mount included; no manifest speaks of files elsewhere.
 
     Attributes:
         account_id: as the manifest says, like the next two.
@@ -180,7 +182,7 @@ class PartitionReader:
 
     def __init__(self, document: IO[bytes], folder: str) -> None:
         self._document = document
-        self._folder = folder
+        self._mount, self._folder = split_mount(folder)
         self._decode = msgspec.json.Decoder(HeldRecording).decode
         self._whole: PartitionManifest | None = None
         try:
@@ -299,7 +301,14 @@ class PartitionReader:
             row.audio.duration_seconds,
         )
         return recording, Archived(
-            row.path, row.bytes, row.sha256, audio, None, None, row.version, _to_proof(row)
+            mounted(self._mount, row.path),
+            row.bytes,
+            row.sha256,
+            audio,
+            None,
+            None,
+            row.version,
+            _to_proof(row),
         )
 
 

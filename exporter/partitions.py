@@ -14,6 +14,7 @@ import structlog
 
 from exporter.errors import DestinationError
 from exporter.ledger import Ledger, LedgerThread, Partition
+from exporter.model import split_mount
 from exporter.partition import (
     NewerPartitionError,
     PartitionReader,
@@ -21,6 +22,8 @@ from exporter.partition import (
     manifest_path,
     render,
 )
+from exporter.sinks.base import ChangedMeanwhileError, Known
+from exporter.sinks.mounted import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from exporter.sinks.base import Sink
 
 _IN_MEMORY = 4 * 1024 * 1024
+_TRIES = 10  # for a manifest that others write at the same time
 
 _log = structlog.get_logger()
 
@@ -58,7 +62,11 @@ class Partitions:
         Raises:
             DestinationError: a manifest was written by a newer version, or cannot be read.
         """
-        new = sorted(set(folders) - self._looked_at)
+        # What raw recordings show together with redacted ones is told by the latter's manifests,
+        # and understood once the raw ones are known: so their archives come first.
+        new = sorted(
+            set(folders) - self._looked_at, key=lambda each: (not split_mount(each)[0], each)
+        )
         if not new:
             return
         known = await self._thread.run(self._archive.partition_tags, new)
@@ -82,18 +90,33 @@ class Partitions:
         """
         changed = await self._thread.run(self._ledger.changed_partitions)
         for partition in changed:
-            path = manifest_path(partition.folder)
-            tag = await self._sink.tag(path)
-            known = await self._thread.run(self._ledger.partition_tags, [partition.folder])
-            # Another machine may have written it meanwhile, or it is damaged.
-            if tag is not None and tag != known[partition.folder]:
-                await self._merge(partition.folder, tag)
-            changes = await self._thread.run(self._ledger.partition_changes, partition.folder)
-            written = await self._sink.replace(path, self._render(partition))
-            await self._thread.run(
-                self._ledger.partition_written, partition.folder, changes, written
-            )
+            for _ in range(_TRIES):
+                with contextlib.suppress(ChangedMeanwhileError):
+                    await self._write(partition)
+                    break
+            else:
+                raise DestinationError(
+                    f"{manifest_path(partition.folder)} was changed again and again by somebody"
+                    " else while it was to be written",
+                    hint="Let one run at a time write to this archive.",
+                )
         return len(changed)
+
+    async def _write(self, partition: Partition) -> None:
+        """Take over what somebody else wrote meanwhile, then write both."""
+        path = manifest_path(partition.folder)
+        tag = await self._sink.tag(path)
+        known = await self._thread.run(self._ledger.partition_tags, [partition.folder])
+        # Another machine may have written it meanwhile, or it is damaged.
+        if (
+            tag is not None
+            and tag != known[partition.folder]
+            and not await self._merge(partition.folder, tag)
+        ):
+            tag = None
+        changes = await self._thread.run(self._ledger.partition_changes, partition.folder)
+        written = await self._sink.replace(path, self._render(partition), known=Known(tag))
+        await self._thread.run(self._ledger.partition_written, partition.folder, changes, written)
 
     async def _learn(self, folder: str, tag: str | None) -> None:
         if tag is None:
@@ -102,23 +125,31 @@ class Partitions:
             return
         try:
             await self._read(folder, tag)
+        except FileNotFoundError:  # since it was looked at
+            await self._thread.run(self._ledger.partition_lost_manifest, folder)
         except UnreadablePartitionError as error:
             # What the ledger knows is written in its place; the damaged one is set aside then.
             await self._thread.run(self._ledger.partition_lost_manifest, folder)
             _log.error(
                 "partition.unreadable",
-                path=manifest_path(folder),
+                path=shown(self._sink, manifest_path(folder)),
                 reason=str(error),
                 consequence="what it tells is not known; recordings that the ledger does not know"
                 " either are fetched again and compared with the files that are there",
             )
 
-    async def _merge(self, folder: str, tag: str) -> None:
+    async def _merge(self, folder: str, tag: str) -> bool:
+        """Take over what the manifest tells; False if there is none any more."""
         try:
             await self._read(folder, tag)
+        except FileNotFoundError:  # since it was looked at: nothing to keep
+            return False
         except UnreadablePartitionError as error:
-            aside = await self._sink.set_aside(manifest_path(folder))
-            _log.error("partition.set_aside", path=aside, reason=str(error))
+            with contextlib.suppress(FileNotFoundError):
+                aside = await self._sink.set_aside(manifest_path(folder))
+                _log.error("partition.set_aside", path=shown(self._sink, aside), reason=str(error))
+            return False
+        return True
 
     async def _read(self, folder: str, tag: str) -> None:
         async with read_manifest(self._sink, folder) as open_reader:
@@ -133,14 +164,15 @@ class Partitions:
                 contradictions = await self._thread.run(learn)
             except NewerPartitionError as error:
                 raise DestinationError(
-                    f"{manifest_path(folder)} was written by a newer exporter ({error})",
+                    f"{shown(self._sink, manifest_path(folder))} was written by a newer exporter"
+                    f" ({error})",
                     hint="Upgrade exporter, or use another archive.",
                 ) from None
         for recording, archived in contradictions:
             _log.error(
                 "partition.contradicts_ledger",
                 recording=str(recording),
-                path=archived.path,
+                path=shown(self._sink, archived.path),
                 sha256_in_manifest=archived.sha256,
                 consequence="the ledger is believed",
             )

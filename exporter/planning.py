@@ -7,6 +7,7 @@ one, and the archive is only looked at.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
@@ -15,15 +16,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.archive import layout_of, open_sink, read_ledger
+from exporter.archive import read_ledger
 from exporter.errors import DestinationError, ErrorKind
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import ErrorInfo, Order, Outcome, Redaction, Status
 from exporter.partitions import Partitions
 from exporter.plan import Choice, Decision, decide, recordings
+from exporter.raw_archive import find_archives
+from exporter.sinks.mounted import shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from exporter.layout import Layout
     from exporter.ledger import Looked, Totals
@@ -80,14 +83,14 @@ class CarryOver:
         source: the ledger that knows them.
         projects: only of these (account, project); None: of all.
         origin: only those last asked for at this address of the API.
-        raw: raw ones too.
+        never_raw: of which (account, project) no raw ones.
         fresh: a call found in progress after this moment is believed to be so still.
     """
 
     source: Ledger
     projects: frozenset[tuple[str, str]] | None
     origin: str
-    raw: bool
+    never_raw: Callable[[str, str], bool]
     fresh: datetime
 
     async def pages(self, thread: LedgerThread) -> AsyncIterator[list[Recording]]:
@@ -102,7 +105,7 @@ class CarryOver:
             yield [one for one in found if self._is_asked_for(one)]
 
     def _is_asked_for(self, one: Recording) -> bool:
-        if one.redaction is Redaction.RAW and not self.raw:
+        if one.redaction is Redaction.RAW and self.never_raw(one.account_id, one.project_id):
             return False
         return self.projects is None or (one.account_id, one.project_id) in self.projects
 
@@ -127,7 +130,7 @@ def carry_over(
         source,
         None if projects is None else frozenset(projects),
         settings.api.origin,
-        raw=not export.never_raw,
+        never_raw=lambda *project: settings.policy_of(*project).never_raw,
         fresh=now - export.pending_grace,
     )
 
@@ -139,6 +142,7 @@ async def plan_into(
     spool: Spool,
     *,
     settings: Settings,
+    layout: Layout,
     partitions: Partitions,
     carried: CarryOver | None = None,
     order: Order = Order.MANIFEST,
@@ -154,6 +158,7 @@ async def plan_into(
         sink: tells which recorded files are still there.
         spool: the conversations.
         settings: what is exported where the manifest does not say, and what is looked at.
+        layout: tells where recordings may lie.
         partitions: tell what the ledger does not know.
         carried: what is asked for again; None: nothing.
         order: of fetching.
@@ -161,7 +166,7 @@ async def plan_into(
         stop: once set, nothing more is hashed, and what is left of the spool is not entered.
         now: what is missing is noted with this time; None: it is now.
     """
-    planning = _Planning(ledger, thread, sink, settings, partitions, archive, stop)
+    planning = _Planning(ledger, thread, sink, settings, layout, partitions, archive, stop)
     duplicates = 0
     choice = choice_of(settings)
     for window, conversations in spool.batches(_BATCH):
@@ -186,6 +191,7 @@ class _Planning:
     thread: LedgerThread
     sink: Sink
     settings: Settings
+    layout: Layout
     partitions: Partitions
     archive: Ledger | None
     stop: asyncio.Event | None
@@ -197,10 +203,19 @@ class _Planning:
         if self._is_to_stop():
             return None
         export = self.settings.export
-        await _learn(self.partitions, wanted, layout_of(self.settings))
+        await _learn(self.partitions, wanted, self.layout)
         looked = await self.thread.run(self.ledger.look_up, wanted)
         if self.archive is not None:
             looked = await self.thread.run(self.archive.look_up_for, looked)
+        else:
+            await _let_go_of_lost_copies(
+                self.ledger,
+                self.thread,
+                self.sink,
+                looked,
+                recheck=export.recheck,
+                stop=self.stop,
+            )
         found = await _on_disk(self.sink, looked, recheck=export.recheck, stop=self.stop)
         if self._is_to_stop():
             return None  # perhaps not all of it was hashed
@@ -220,9 +235,52 @@ class _Planning:
 
 async def _learn(partitions: Partitions, wanted: Sequence[Recording], layout: Layout) -> None:
     """Let the manifests of the partitions that these recordings may lie in be known."""
-    await partitions.learn(layout.partition(one) for one in wanted if one.started_at)
-    for project in {layout.project(one) for one in wanted if not one.started_at}:
+    await partitions.learn(
+        folder for one in wanted if one.started_at for folder in layout.partitions(one)
+    )
+    undated = (project for one in wanted if not one.started_at for project in layout.projects(one))
+    for project in dict.fromkeys(undated):
         await partitions.learn_project(project)
+
+
+async def _let_go_of_lost_copies(
+    ledger: Ledger,
+    thread: LedgerThread,
+    sink: Sink,
+    looked: Sequence[Looked],
+    *,
+    recheck: bool,
+    stop: asyncio.Event | None,
+) -> None:
+    """What lies in a second partition too, and is not there as recorded, goes off the record.
+
+    The recording itself is looked after as any other; to fetch it once more for a second place
+    would be a request for nothing.
+    """
+    copies = await thread.run(ledger.also_held, [one.conversation for one in looked])
+    found = await _states(sink, copies, recheck=recheck, stop=stop)
+    if not copies or (stop is not None and stop.is_set()):
+        return
+    lost, kept_aside = [], []
+    for copy, (size, is_sound) in zip(copies, found, strict=True):
+        if size == copy.size and is_sound:
+            continue
+        lost.append(copy.path)
+        aside = None
+        if size is not None:
+            with contextlib.suppress(FileNotFoundError):
+                aside = await sink.set_aside(copy.path)
+                kept_aside.append(aside)
+        _log.warning(
+            "copy.set_aside" if aside else "copy.vanished",
+            path=shown(sink, aside or copy.path),
+            sha256=copy.sha256,
+            consequence="it is recorded no more: the recording lies in another partition",
+        )
+    if kept_aside:
+        await sink.make_durable(kept_aside)
+    if lost:
+        await thread.run(ledger.let_go, lost)
 
 
 async def _on_disk(
@@ -230,6 +288,14 @@ async def _on_disk(
 ) -> list[tuple[int | None, bool]]:
     """For each recording the size of its file, and whether its content is the recorded one."""
     held = [one.archived for one in looked if one.archived]
+    found = iter(await _states(sink, held, recheck=recheck, stop=stop))
+    return [next(found) if one.archived else (None, True) for one in looked]
+
+
+async def _states(
+    sink: Sink, held: Sequence[Archived], *, recheck: bool, stop: asyncio.Event | None
+) -> list[tuple[int | None, bool]]:
+    """The same for what is on record."""
     sizes = list(await sink.sizes([one.path for one in held]))
     sound = [True] * len(held)
     if recheck:
@@ -245,15 +311,14 @@ async def _on_disk(
                 sizes[position] = None
             except DestinationError as error:
                 # What cannot be read is not archived; rot is what this look is for.
-                _log.error("recording.unreadable", path=one.path, reason=error.message)
+                _log.error("recording.unreadable", path=one.own_path, reason=error.message)
                 sound[position] = False
 
         async with asyncio.TaskGroup() as group:
             for position, (one, size) in enumerate(zip(held, sizes, strict=True)):
                 if size == one.size:
                     group.create_task(check(position, one))
-    found = iter(zip(sizes, sound, strict=True))
-    return [next(found) if one.archived else (None, True) for one in looked]
+    return list(zip(sizes, sound, strict=True))
 
 
 async def _digest(sink: Sink, path: str) -> str:
@@ -268,19 +333,21 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
     Raises:
         DestinationError: the archive's ledger cannot be read.
     """
-    layout = layout_of(settings)
+    output = settings.output
+    opened = await find_archives(settings, "preview")
+    sink, layout = opened.sink, opened.layout
     async with LedgerThread() as thread:
         output = settings.output
-        archive = await thread.run(read_ledger, output.url, output.state_dir)
+        archive = await thread.run(read_ledger, output.url, output.state_dir, settings.object_store)
         ledger = await thread.run(Ledger, None)
         await thread.run(ledger.begin_run, "preview", datetime.now(UTC))
-        sink = open_sink(settings, "preview")
         totals = await plan_into(
             ledger,
             thread,
             sink,
             spool,
             settings=settings,
+            layout=layout,
             partitions=Partitions(sink, ledger, thread, archive=archive),
             carried=carry_over(archive, settings, now=datetime.now(UTC)) if archive else None,
             archive=archive,
@@ -322,6 +389,8 @@ def _decided(looked: Looked, decision: Decision) -> tuple[Looked, str, Outcome |
         return looked, decision, Outcome(Status.SKIPPED, looked.archived)
     if decision in {Decision.VANISHED, Decision.CHANGED} and looked.archived:
         _log.warning(
-            f"recording.{decision}", recording=str(looked.recording), path=looked.archived.path
+            f"recording.{decision}",
+            recording=str(looked.recording),
+            path=looked.archived.own_path,
         )
     return looked, decision, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,7 @@ from exporter.errors import ManifestError, PolicyError
 from exporter.model import PiiAccessState, Redaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from exporter.model import Conversation
     from exporter.pii_access import Finding
@@ -31,14 +32,34 @@ REMEDY: Final = (
 )
 
 
-def without_raw(conversations: Iterable[Conversation], choice: Choice) -> Iterator[Conversation]:
-    """The same conversations, as long as none of them asks for raw recordings.
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What holds in a project.
+
+    Attributes:
+        never_raw: no raw recording is asked for.
+        require_raw: the run fails when what was asked for as raw seems to be redacted.
+        enough_identical: conversations that must be the same before that is suspected.
+    """
+
+    never_raw: bool
+    require_raw: bool
+    enough_identical: int
+
+
+def without_raw(
+    conversations: Iterable[Conversation],
+    choice: Choice,
+    is_forbidden: Callable[[str, str], bool],
+) -> Iterator[Conversation]:
+    """The same conversations, as long as none of them asks for raw recordings where none may be.
 
     Reads to the end even so, to say how many there are; nothing may be done before that.
 
     Args:
         conversations: of the manifest.
         choice: what is exported where the manifest does not say.
+        is_forbidden: whether an (account, project) is one of `never_raw`.
 
     Raises:
         ManifestError: after the last one, if any asks for raw.
@@ -46,7 +67,8 @@ def without_raw(conversations: Iterable[Conversation], choice: Choice) -> Iterat
     named: list[str] = []
     count = 0
     for one in conversations:
-        if Redaction.RAW in (one.redaction or choice.redaction):
+        asks_for_raw = Redaction.RAW in (one.redaction or choice.redaction)
+        if asks_for_raw and is_forbidden(one.account_id, one.project_id):
             count += 1
             if len(named) < _NAMED:
                 place = f"{one.location}: " if one.location else ""
@@ -59,7 +81,8 @@ def without_raw(conversations: Iterable[Conversation], choice: Choice) -> Iterat
             f"never_raw is set, and {entries} for raw recordings:\n  "
             + "\n  ".join([*named, *more]),
             hint="Nothing was asked for. Take raw out of `redaction` there, or out of"
-            " export.redaction where an entry does not say; or do without never_raw.",
+            " export.redaction where an entry does not say; or do without never_raw, which"
+            " stands in `export` or in `policies`.",
         )
 
 
@@ -70,7 +93,7 @@ def raw_unproven(
 
     Args:
         findings: about each (account, project).
-        asked: those that raw recordings were asked for.
+        asked: those that raw recordings were asked for and have to be proven.
     """
     broken = sorted(
         project for project in asked if findings[project].state is PiiAccessState.SUSPECTED_MISSING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.certificate import equation, objections
+from exporter.doctor import State
 from exporter.model import PiiAccessState, Status
 
 if TYPE_CHECKING:
@@ -26,13 +28,15 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from exporter.differences import Tally
     from exporter.discovery import Discovered
-    from exporter.findings import Tally
+    from exporter.doctor import Check
     from exporter.job import Report
     from exporter.ledger import Totals
     from exporter.model import Outcome
     from exporter.planning import Preview
     from exporter.results import MetadataCounts, Summary, WindowInfo
+    from exporter.sinks.base import Holder
 
 _BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
 _MEANING: Final = {
@@ -43,6 +47,12 @@ _MEANING: Final = {
     Status.GONE: "deleted by the vendor",
     Status.FAILED: "the reasons are below and in the results",
     Status.CANCELLED: "not reached before the run ended",
+}
+_CHECK_STYLE: Final = {
+    State.OK: None,
+    State.WARNING: "yellow",
+    State.FAILED: "red",
+    State.SKIPPED: "dim",
 }
 _FINDING: Final = {
     "ok": "read back as recorded",
@@ -201,9 +211,18 @@ def print_report(report: Report) -> None:
         _print_trouble(console, f"policy broken: {report.policy.message}", report.policy.hint)
     if report.reason:
         _print_trouble(console, f"ended early: {report.reason.message}", report.reason.hint)
-    console.print(f"archive: {run.archive}", markup=False)
-    if report.results_path:
-        console.print(f"results: {report.results_path}", markup=False)
+    _print_places(console, report)
+
+
+def _print_places(console: Console, report: Report) -> None:
+    places = {
+        "archive": report.run.archive,
+        "raw recordings": report.run.config["output"]["raw_url"],
+        "results": report.results_path,
+    }
+    for name, place in places.items():
+        if place:
+            console.print(f"{name}: {place}", markup=False)
 
 
 def _print_numbers(console: Console, summary: Summary) -> None:
@@ -270,9 +289,17 @@ def print_findings(
     warnings: Iterator[tuple[str | None, str, str]],
     *,
     shown: int,
+    holder: Holder | None,
 ) -> None:
     """What `verify` found, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
+    if holder is not None:
+        console.print(
+            f"run {holder.run_id} (process {holder.pid} on {holder.host}) holds the archive:"
+            " what it is working on is a warning at most",
+            style="yellow",
+            markup=False,
+        )
     for style, rows in (("red", differences), ("yellow", warnings)):
         for path, kind, text in islice(rows, shown):
             console.print(f"{kind}: {path}: {text}", style=style, markup=False)
@@ -287,10 +314,30 @@ def print_findings(
     if tally.not_read:
         table.add_row("not read", str(tally.not_read), "not chosen; size as recorded", style="dim")
     console.print(table)
+    by_checksum = (
+        f" {_count(tally.by_checksum, 'file')} by the store's checksum,"
+        if tally.by_checksum
+        else ""
+    )
     console.print(
         f"{_count(tally.recorded, 'recording')} on record, {size(tally.bytes_read)} read back,"
-        f" {_count(tally.warnings, 'warning')}"
+        f"{by_checksum} {_count(tally.warnings, 'warning')}"
     )
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """What the doctor found, on standard output: a line a check, and how to mend it."""
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(len(one.name) for one in checks)
+    for one in checks:
+        about = f"{one.about}: " if one.about else ""
+        line = f"{one.state:<7}  {one.name:<{width}}  {about}{one.message}"
+        console.print(line, style=_CHECK_STYLE[one.state], markup=False)
+        if one.hint:
+            console.print(f"{'':<9}{'to mend:':<{width}}  {one.hint}", markup=False)
+    counts = Counter(one.state for one in checks)
+    words = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    console.print(f"{_count(len(checks), 'check')}: {words}", style="bold", markup=False)
 
 
 def _count(number: int, one: str, many: str = "") -> str:

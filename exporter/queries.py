@@ -49,12 +49,13 @@ def windows_of(
                 " manifest, or set api.base_url.",
             )
         asked = query.redaction or settings.export.redaction
-        if settings.export.never_raw and Redaction.RAW in asked:
+        policy = settings.policy_of(query.account_id, query.project_id)
+        if policy.never_raw and Redaction.RAW in asked:
             raise ManifestError(
                 "never_raw is set, and this query asks for raw recordings",
                 location=query.location,
                 hint="Take raw out of its `redaction`, or out of export.redaction where it does not"
-                " say; or do without never_raw.",
+                " say; or do without never_raw, which stands in `export` or in `policies`.",
             )
         try:
             windows.append(window_of(query, timezone=settings.output.timezone, now=now))

@@ -27,7 +27,7 @@ class Recorder:
     Args:
         sink: made durable before the ledger is told.
         ended: called with each outcome once it is on disk.
-        committed: called after each batch.
+        committed: called after each batch, with the numbers of what was archived in it.
         now: what time it is.
     """
 
@@ -37,7 +37,7 @@ class Recorder:
         ledger: Ledger,
         thread: LedgerThread,
         ended: Callable[[Outcome], None],
-        committed: Callable[[], Awaitable[None]],
+        committed: Callable[[Sequence[int]], Awaitable[None]],
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -84,12 +84,13 @@ class Recorder:
     async def _commit(self, batch: Sequence[tuple[int, Outcome]]) -> None:
         if not batch:
             return
-        await self._sink.make_durable(
-            outcome.archived.path
-            for _, outcome in batch
+        paths = {
+            seq: outcome.archived.path
+            for seq, outcome in batch
             if outcome.status is Status.EXPORTED and outcome.archived
-        )
+        }
+        await self._sink.make_durable(paths.values())
         await self._thread.run(self._ledger.record, batch, self._now())
         for _, outcome in batch:
             self._ended(outcome)
-        await self._committed()
+        await self._committed(list(paths))

@@ -9,11 +9,14 @@ import msgspec
 import structlog
 
 from exporter.layout import RESERVED, Layout, LayoutStyle
-from exporter.pii_access import ENOUGH_IDENTICAL
+from exporter.model import mounted
 from exporter.reporting import Reporter, results_path
 from exporter.results import RunInfo, RunStatus, timestamp
+from exporter.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exporter.ledger import Ledger, LedgerThread, LeftRun
     from exporter.sinks.base import Holder, Sink
 
@@ -25,7 +28,12 @@ _log = structlog.get_logger()
 
 
 async def recover(
-    sink: Sink, ledger: Ledger, thread: LedgerThread, *, taken_over_from: Holder | None
+    sink: Sink,
+    ledger: Ledger,
+    thread: LedgerThread,
+    *,
+    taken_over_from: Holder | None,
+    mounts: Sequence[str] = (),
 ) -> None:
     """Remove what dead runs left half written, and tell the run that had no time to tell itself.
 
@@ -34,12 +42,13 @@ async def recover(
         ledger: the archive's ledger; no run has begun in it.
         thread: of the ledger.
         taken_over_from: the dead run that still seemed to hold the archive.
+        mounts: of the archives for raw recordings.
 
     Raises:
         DestinationError: the archive or the ledger cannot be written.
     """
     left = await thread.run(ledger.left_run)
-    await _sweep(sink, ledger, thread, left, taken_over_from)
+    await _sweep(sink, ledger, thread, left, taken_over_from=taken_over_from, mounts=mounts)
     if left is None:
         return
     begun = _begun(left)
@@ -54,11 +63,12 @@ async def recover(
         )
         return
     run = _told(left, begun)
+    settings = _settings(begun)
     reporter = Reporter(sink, ledger, thread)
     elapsed = ((left.finished_at or left.seen_at) - left.started_at).total_seconds()
     # How often a killed run was rate limited, nobody knows any more.
     findings = await reporter.findings(
-        enough_identical=run.config.get("export", {}).get("enough_identical", ENOUGH_IDENTICAL)
+        enough_identical=lambda *project: settings.policy_of(*project).enough_identical
     )
     summary = await reporter.summary(elapsed_seconds=elapsed, rate_limited=0, findings=findings)
     run = msgspec.structs.replace(run, discovered=await reporter.discovered())
@@ -72,6 +82,14 @@ def _begun(left: LeftRun) -> RunInfo | None:
         return msgspec.json.decode(left.info, type=RunInfo)
     except msgspec.MsgspecError:
         return None
+
+
+def _settings(begun: RunInfo) -> Settings:
+    """How the run was to be done; the defaults where another version noted it in its own way."""
+    try:
+        return Settings.model_validate(begun.config)
+    except ValueError:
+        return Settings()
 
 
 def _told(left: LeftRun, begun: RunInfo) -> RunInfo:
@@ -89,11 +107,13 @@ async def _sweep(
     ledger: Ledger,
     thread: LedgerThread,
     left: LeftRun | None,
+    *,
     taken_over_from: Holder | None,
+    mounts: Sequence[str],
 ) -> None:
     removed = await sink.sweep(None, [""])  # the archive's own folder is small
     if left is not None and left.status is None:
-        folders = await _touched_by(left, ledger, thread)
+        folders = await _touched_by(left, ledger, thread, mounts)
         removed += await sink.sweep({left.run_id}, folders)
     if await _is_a_strangers(taken_over_from, sink, ledger, thread):
         # Another machine's run, or the ledger was lost: only the archive itself can tell.
@@ -113,19 +133,25 @@ def _layout(left: LeftRun) -> Layout | None:
         return None
 
 
-async def _touched_by(left: LeftRun, ledger: Ledger, thread: LedgerThread) -> list[str] | None:
+async def _touched_by(
+    left: LeftRun, ledger: Ledger, thread: LedgerThread, mounts: Sequence[str]
+) -> list[str] | None:
     """Folders in which a killed run may have left temporary files; None: any."""
     layout = _layout(left)
     if layout is None:
         return None
     recordings = await thread.run(ledger.perhaps_under_way, _AHEAD)
     partitions = await thread.run(ledger.changed_partitions)
+    within = {
+        folder
+        for recording in recordings
+        for folder in (layout.partition(recording), layout.path(recording).rpartition("/")[0])
+    }
     described = await thread.run(ledger.perhaps_being_described, _AHEAD)
     folders = {
         RESERVED,
         results_path(left.run_id).rpartition("/")[0],
-        *(layout.path(recording).rpartition("/")[0] for recording in recordings),
-        *(layout.partition(recording) for recording in recordings),
+        *(mounted(mount, folder) for mount in ("", *mounts) for folder in within),
         *(partition.folder for partition in partitions),
         *described,
     }

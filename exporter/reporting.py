@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from exporter.certificate import certificate
 from exporter.errors import DestinationError
 from exporter.layout import RESERVED
 from exporter.pii_access import ENOUGH_IDENTICAL, judge
+from exporter.places import user_state_dir
 from exporter.results import (
     PiiAccess,
     Result,
@@ -44,6 +45,11 @@ def results_path(run_id: str) -> str:
     return f"{RESERVED}/runs/{run_id}/results.json"
 
 
+def ended_at(run: RunInfo) -> datetime:
+    """When a run ended, as its results say."""
+    return datetime.fromisoformat(run.finished_at)
+
+
 class Reporter:
     """Tells the latest run of a ledger."""
 
@@ -56,19 +62,19 @@ class Reporter:
         self,
         *,
         credential_of: Callable[[str, str], str] | None = None,
-        enough_identical: int = ENOUGH_IDENTICAL,
+        enough_identical: Callable[[str, str], int] = lambda *_: ENOUGH_IDENTICAL,
     ) -> dict[tuple[str, str], Finding]:
         """Whether raw audio can be read, for each (account, project) of the run.
 
         Args:
             credential_of: name of a project's key; None: what was compared with any key counts.
-            enough_identical: as in the settings.
+            enough_identical: as the settings say of a project.
         """
         found = {}
         for project in await self._thread.run(self._ledger.projects):
             credential = credential_of(*project) if credential_of else None
             run, earlier = await self._thread.run(self._ledger.pair_counts, *project, credential)
-            found[project] = judge(run, earlier, enough_identical=enough_identical)
+            found[project] = judge(run, earlier, enough_identical=enough_identical(*project))
         return found
 
     async def summary(
@@ -135,13 +141,17 @@ class Reporter:
     async def write(self, run: RunInfo, summary: Summary) -> str:
         """Write the results into the archive; returns where they lie.
 
+        Then the ledger says how the run ended, and not before: it would say it of a run that ends
+        otherwise, because its results cannot be written.
+
         Raises:
             DestinationError: the archive or the ledger cannot be written.
+            ArchiveBusyError: another run took this one for dead, and began.
         """
         path = results_path(run.id)
         await self._sink.replace(path, render(run, summary, self._results()))
         text = msgspec.json.encode(summary).decode()
-        await self._thread.run(self._ledger.results_rendered, text)
+        await self._thread.run(self._ledger.end_run, run.status, run.exit_code, ended_at(run), text)
         return f"{self._sink.url}/{path}"
 
     async def write_elsewhere(self, run: RunInfo, summary: Summary) -> str | None:
@@ -183,7 +193,6 @@ def _elsewhere() -> Iterator[Path]:
 
     Each is looked for when it is its turn: with all disks full, to look for one may fail, too.
     """
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 (never raises)
-    yield Path(home) / "exporter" / "results"
+    yield user_state_dir() / "results"
     with contextlib.suppress(OSError):  # no folder for temporary files can be written
         yield Path(tempfile.gettempdir())

@@ -20,6 +20,7 @@ from exporter.model import (
     RedactionEvidence,
     Status,
     Surface,
+    split_mount,
 )
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def to_result(recording: Recording, outcome: Outcome) -> Result:
         direction=recording.direction,
         redaction=recording.redaction,
         status=outcome.status,
-        path=archived.path if archived else None,
+        path=archived.own_path if archived else None,
         bytes=archived.size if archived else None,
         sha256=archived.sha256 if archived else None,
         audio=to_audio(archived.audio) if archived else None,
@@ -288,7 +289,7 @@ def _drift_info(outcome: Outcome) -> DriftInfo | msgspec.UnsetType:
         return msgspec.UNSET
     return DriftInfo(
         version=outcome.archived.version,
-        previous_path=outcome.drift.path,
+        previous_path=split_mount(outcome.drift.path)[1] if outcome.drift.path else None,
         previous_sha256=outcome.drift.sha256,
     )
 

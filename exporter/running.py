@@ -99,11 +99,12 @@ def retry(
     """
     with interruptible(), contextlib.ExitStack() as stack:
         settings = load_settings(flags=flags, config_file=config_file, environ=environ)
-        ledger = stack.enter_context(ledger_of(settings.output.url, settings.output.state_dir))
+        output = settings.output
+        ledger = stack.enter_context(ledger_of(output.url, output.state_dir, settings.object_store))
         return _carry_out(
             left_over(
                 ledger,
-                raw=not settings.export.never_raw,
+                never_raw=lambda *project: settings.policy_of(*project).never_raw,
                 fresh=datetime.now(UTC) - settings.export.pending_grace,
             ),
             settings,
@@ -178,9 +179,13 @@ def _carry_out(
 
 def _allowed(conversations: Iterator[Conversation], settings: Settings) -> Iterator[Conversation]:
     """The manifest's conversations; raises at their end if there are some that may not be."""
-    if settings.export.never_raw:
-        return without_raw(conversations, choice_of(settings))
-    return conversations
+    if not (settings.export.never_raw or any(each.never_raw for each in settings.policies)):
+        return conversations
+    return without_raw(
+        conversations,
+        choice_of(settings),
+        lambda *project: settings.policy_of(*project).never_raw,
+    )
 
 
 async def _export(job: Job, watcher: Watcher, hide: Callable[[], None]) -> Report:

@@ -43,12 +43,15 @@ class StopReason:
         hint: what to do about it, or an empty string.
         exit_code: of the process.
         by_signal: somebody asked for it, rather than something that went wrong.
+        cuts_short: it only ends a run before its time. Where nothing is left to do when it comes,
+            it changes nothing.
     """
 
     message: str
     hint: str
     exit_code: int
     by_signal: bool = False
+    cuts_short: bool = False
 
     @classmethod
     def of_signal(cls, number: signal.Signals) -> StopReason:
@@ -58,6 +61,7 @@ class StopReason:
             "Run again to go on: what is archived is skipped.",
             exit_code_of(number),
             by_signal=True,
+            cuts_short=True,
         )
 
     @classmethod
@@ -72,6 +76,7 @@ def deadline_passed(deadline: timedelta) -> StopReason:
         f"the deadline of {deadline} has passed",
         "Run again to go on: what is archived is skipped.",
         _LIMIT_REACHED,
+        cuts_short=True,
     )
 
 
@@ -82,6 +87,7 @@ def too_many_failures(count: int) -> StopReason:
         " allows no more",
         "See `errors` in the results for why; what is archived is skipped by the next run.",
         _LIMIT_REACHED,
+        cuts_short=True,
     )
 
 
@@ -98,12 +104,25 @@ class Stop:
         self.event = asyncio.Event()
         self.hurry = asyncio.Event()
         self.reason: StopReason | None = None
+        self._trouble: StopReason | None = None
 
     def request(self, reason: StopReason) -> None:
-        """End the run; later reasons change nothing."""
+        """End the run; later reasons change nothing, unless the first turns out to be void."""
+        if not reason.cuts_short:
+            self._trouble = self._trouble or reason
         if self.reason is None:
             self.reason = reason
             self.event.set()
+
+    def verdict(self, *, everything_done: bool) -> StopReason | None:
+        """Why the run ended as it did; None when it went to its end.
+
+        Args:
+            everything_done: nothing was left to do, so that nothing can have been cut short.
+        """
+        if everything_done and self.reason is not None and self.reason.cuts_short:
+            return self._trouble
+        return self.reason
 
     @property
     def requested(self) -> bool:

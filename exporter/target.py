@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.layout import Layout, versioned
-from exporter.model import Archived, Drift, Outcome, Status
+from exporter.model import Archived, Drift, Outcome, Status, split_mount
 from exporter.plan import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.ledger import Ledger, LedgerThread, Planned
+    from exporter.model import Recording
     from exporter.sinks.base import Sink
 
 _log = structlog.get_logger()
@@ -49,13 +50,21 @@ async def target_of(
     if planned.decision == Decision.REFRESH:
         versions = await thread.run(ledger.versions, recording)
         version = versions[-1].version + 1
-        return Target(
-            versioned(versions[0].path, version), version, {one.sha256: one for one in versions}
-        )
+        first = layout.beside(versions[0].path, recording)
+        return Target(versioned(first, version), version, {one.sha256: one for one in versions})
     if planned.decision == Decision.CHANGED:
-        aside = await sink.set_aside(archived.path)
-        _log.warning("recording.set_aside", recording=str(recording), path=aside)
-    return Target(archived.path, archived.version)
+        await _set_aside(archived.path, recording, sink)
+    # What was archived before raw recordings got an archive of their own is replaced there.
+    return Target(layout.beside(archived.path, recording), archived.version)
+
+
+async def _set_aside(path: str, recording: Recording, sink: Sink) -> None:
+    try:
+        aside = await sink.set_aside(path)
+    except FileNotFoundError:  # somebody removed it since the run was planned
+        _log.warning("recording.vanished", recording=str(recording), path=split_mount(path)[1])
+    else:
+        _log.warning("recording.set_aside", recording=str(recording), path=split_mount(aside)[1])
 
 
 def with_drift(planned: Planned, outcome: Outcome) -> Outcome:
@@ -69,9 +78,9 @@ def with_drift(planned: Planned, outcome: Outcome) -> Outcome:
     _log.warning(
         "recording.drifted",
         recording=str(planned.recording),
-        path=now.path,
+        path=now.own_path,
         version=now.version,
-        previous_path=kept,
+        previous_path=split_mount(kept)[1] if kept else None,
         previous_sha256=before.sha256,
     )
     return replace(outcome, drift=Drift(before.sha256, kept))

@@ -81,7 +81,7 @@ class Throttle:
 
         Args:
             requests_per_second: a hard upper bound in every second; None: none.
-            concurrency: requests under way at once, at most, with each credential.
+            concurrency: requests under way at once, at most, with all credentials together.
             adaptive: learn the server's limits; else only pauses and the upper bound count.
             longest_pause: seconds, after a refusal that does not say how long to wait.
             clock: seconds that never run backwards.
@@ -102,6 +102,7 @@ class Throttle:
         self._lanes: dict[str, Lane] = {}
         self._queues: dict[str, asyncio.Lock] = {}
         self._returned: dict[str, asyncio.Event] = {}
+        self._under_way = 0
         self.requests = 0
         self.retries = 0
         self.rate_limited = 0
@@ -142,12 +143,22 @@ class Throttle:
             self._cap.depart(now)
         self.requests += 1
         self.retries += retry
+        self._under_way += 1
         return lane.depart(now)
 
     def leave(self, turn: Turn) -> None:
-        """A request is over, however it ended."""
+        """A request is over, however it ended; said twice, it is over once."""
+        if turn.is_over:
+            return
+        turn.is_over = True
         turn.lane.leave()
-        self._wake(turn.lane)
+        was_full = self._under_way >= self._concurrency
+        self._under_way -= 1
+        if was_full:
+            for lane in self._lanes.values():
+                self._wake(lane)
+        else:
+            self._wake(turn.lane)
 
     def accepted(self, turn: Turn, *, good: bool = True) -> None:
         """The server answered, and not with a refusal."""
@@ -189,6 +200,8 @@ class Throttle:
         return lane
 
     def _delay(self, lane: Lane) -> float:
+        if self._under_way >= self._concurrency:
+            return math.inf
         now = self._clock()
         delay = lane.wait(now)
         return delay if self._cap is None else max(delay, self._cap.wait(now))

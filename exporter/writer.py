@@ -17,7 +17,7 @@ from exporter.errors import ErrorKind, FetchError
 from exporter.sinks.base import AlreadyExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection
 
     from exporter.model import AudioFormat
     from exporter.sinks.base import Sink
@@ -55,7 +55,12 @@ class Writer:
         self._max_bytes = max_bytes
 
     async def write(
-        self, chunks: AsyncGenerator[bytes], path: str, *, known: Collection[str] = ()
+        self,
+        chunks: AsyncGenerator[bytes],
+        path: str,
+        *,
+        known: Collection[str] = (),
+        received: Callable[[], None] = lambda: None,
     ) -> Written:
         """Write one recording; its path exists afterwards only if it is whole and verified.
 
@@ -63,6 +68,7 @@ class Writer:
             chunks: the body.
             path: where to write it.
             known: digests of content that need not be written again.
+            received: called when the last byte has come, perhaps long before all is written.
 
         Raises:
             FetchError: the body is no whole WAV file, or another file has that path.
@@ -71,9 +77,10 @@ class Writer:
         inspector = WavInspector(max_bytes=self._max_bytes)
         async with aclosing(chunks):
             head = await _gather(chunks, inspector)
-            if len(head) < GATHER_BYTES:
-                return await self._write_small(head, inspector, path, known)
-            return await self._write_large(head, chunks, inspector, path, known)
+            if len(head) >= GATHER_BYTES:
+                return await self._write_large(head, chunks, inspector, path, known)
+        received()
+        return await self._write_small(head, inspector, path, known)
 
     async def _write_small(
         self, body: bytes, inspector: WavInspector, path: str, known: Collection[str]

@@ -16,6 +16,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from exporter.sandbox import AudioSettings, Sandbox, World
+from tests.object_stores import (  # fixtures
+    azurite,  # noqa: F401
+    bucket,  # noqa: F401
+    new_bucket,  # noqa: F401
+    proxy,  # noqa: F401
+    seaweedfs,  # noqa: F401
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from exporter.ledger import rows
-from exporter.ledger.knowledge import Knowledge
+from exporter.ledger.manifests import Manifests
 from exporter.model import Status
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Finds:
     shrinkage: Shrinkage | None
 
 
-class Windows(Knowledge):
+class Windows(Manifests):
     """The part of the ledger that knows windows."""
 
     _run: int = 0

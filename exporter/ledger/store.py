@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
+from exporter.ledger.comparing import Comparing
 from exporter.ledger.documents import Documents
-from exporter.ledger.finds import Windows
-from exporter.ledger.pairs import Pair
 from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
-from exporter.model import Order, Outcome, Recording, Redaction, Status
+from exporter.model import Order, Outcome, Recording, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
+_PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Documents, Windows):
+class Ledger(Documents, Comparing):
     """The whole ledger."""
 
     # A run begins and is planned.
@@ -214,68 +214,75 @@ class Ledger(Documents, Windows):
         folder = archived.path.rsplit("/", 2)[0]
         date = folder.rsplit("/", 1)[-1].removeprefix("date=")
         number = self._partition(Partition(account_id, project_id, date, folder))
+        # Where it lay in another partition before, that one does not tell it any more.
+        self._db.execute(
+            "UPDATE partitions SET changes = changes + 1 WHERE id = ? OR id IN (SELECT partition"
+            " FROM recordings WHERE conversation = ? AND variant = ? AND version = ?)",
+            (number, conversation, variant, archived.version),
+        )
         self._insert(conversation, variant, archived.version, number, archived)
-        self._db.execute("UPDATE partitions SET changes = changes + 1 WHERE id = ?", (number,))
 
-    # What is archived is compared.
+    # Others look on.
 
-    def pairs_to_compare(self, after: int, limit: int) -> tuple[int | None, list[Pair]]:
-        """Pairs of which the run archived or skipped a half, and that nobody has compared.
+    def run_under_way(self) -> str | None:
+        """Id of the latest run, if it has not ended: it goes on, or was killed."""
+        row = self._db.execute(
+            "SELECT run_id, status FROM runs ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return row[0] if row and row[1] is None else None
 
-        Args:
-            after: where the last page ended; 0 at first.
-            limit: recordings to take, halves of pairs.
-
-        Returns:
-            Where this page ended, None when there are no more, and its pairs.
-        """
+    def to_be_fetched_again(self) -> Iterator[list[str]]:
+        """Pages of paths of what was found missing or changed and has no outcome yet."""
         found = self._db.execute(
-            f"SELECT o.seq, o.conversation, {rows.RECORDING_COLUMNS} FROM ("  # noqa: S608 (constants)
-            " SELECT *, substr(variant, 1, instr(variant, '.') - 1) AS direction FROM outcomes"
-            " WHERE seq > ? AND status IN ('exported', 'skipped')) o"
-            " CROSS JOIN conversations c ON c.id = o.conversation"
-            " CROSS JOIN projects p ON p.id = c.project"
-            " WHERE EXISTS (SELECT 1 FROM recordings r"
-            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.raw')"
-            " AND EXISTS (SELECT 1 FROM recordings r"
-            "  WHERE r.conversation = o.conversation AND r.variant = o.direction || '.redacted')"
-            " AND NOT EXISTS (SELECT 1 FROM proofs q"
-            "  WHERE q.conversation = o.conversation AND q.direction = o.direction)"
-            " ORDER BY o.seq LIMIT ?",
-            (after, limit),
-        ).fetchall()
-        if not found:
-            return None, []
-        held = self._archived({row[1] for row in found})
-        pairs: dict[tuple[int, str], Pair] = {}  # both halves may have been asked for
-        for _, number, *columns in found:
-            recording = replace(rows.to_recording(columns), redaction=Redaction.RAW)
-            counterpart = replace(recording, redaction=Redaction.REDACTED)
-            raw, redacted = (
-                held[number, rows.variant_name(each)] for each in (recording, counterpart)
-            )
-            pairs[number, recording.direction] = Pair(number, recording, raw, redacted)
-        return found[-1][0], list(pairs.values())
+            "SELECT r.path FROM outcomes o JOIN recordings r USING (conversation, variant)"
+            " WHERE o.status IS NULL AND o.decision IN ('vanished', 'changed')"
+        )
+        while page := found.fetchmany(_PAGE):
+            yield [row[0] for row in page]
 
     # A run ends and is told.
 
-    def end_run(self, status: str, exit_code: int, finished_at: datetime) -> None:
-        """Close the run: what is still planned is cancelled."""
-        with self._transaction():
-            self._check_latest()
-            self._db.execute(
-                "UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,)
-            )
-            self._db.execute(
-                "UPDATE runs SET status = ?, exit_code = ?, finished_at = ? WHERE id = ?",
-                (status, exit_code, rows.timestamp(finished_at), self._run),
-            )
+    def cancel_rest(self) -> None:
+        """What is still planned is not done any more.
 
-    def results_rendered(self, summary: str) -> None:
-        """The run's results lie in the archive."""
-        self._db.execute(
-            "UPDATE runs SET rendered = 1, summary = ? WHERE id = ?", (summary, self._run)
-        )
+        Raises:
+            ArchiveBusyError: another run took this one for dead, and began.
+        """
+        with self._transaction():
+            self._cancel_rest()
+
+    def _cancel_rest(self) -> None:
+        self._check_latest()
+        self._db.execute("UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,))
+
+    def end_run(
+        self, status: str, exit_code: int, finished_at: datetime, summary: str | None = None
+    ) -> None:
+        """Close the run: what is still planned is cancelled.
+
+        Args:
+            status: how it ended, like the next two.
+            exit_code: of the process.
+            finished_at: when.
+            summary: its numbers (JSON), once its results lie in the archive.
+
+        Raises:
+            ArchiveBusyError: another run took this one for dead, and began.
+        """
+        with self._transaction():
+            self._cancel_rest()
+            self._db.execute(
+                "UPDATE runs SET status = ?, exit_code = ?, finished_at = ?, summary = ?,"
+                " rendered = ? WHERE id = ?",
+                (
+                    status,
+                    exit_code,
+                    rows.timestamp(finished_at),
+                    summary,
+                    summary is not None,
+                    self._run,
+                ),
+            )
 
     def left_run(self) -> LeftRun | None:
         """The latest run, if its results are not in the archive; the methods then speak of it."""

@@ -20,7 +20,7 @@ from pydantic_settings import EnvSettingsSource
 
 from exporter import yamldoc
 from exporter.errors import ConfigError
-from exporter.settings.tree import CredentialSettings, Section, Settings
+from exporter.settings.tree import CredentialSettings, PolicySettings, Section, Settings
 from exporter.settings.values import ExpectedError, RuleError
 from exporter.yamldoc import nearest, show, unknown_key
 
@@ -36,6 +36,7 @@ Place = tuple[str | int, ...]
 ENV_PREFIX = "EXPORTER_"
 ENV_DELIMITER = "__"
 CREDENTIALS = "credentials"
+_LISTS: Mapping[str, type[Section]] = {CREDENTIALS: CredentialSettings, "policies": PolicySettings}
 _KEY_HINT = (
     "The API key itself is never written here: name the environment variable (api_key_env) or the"
     " file (api_key_file) that holds it."
@@ -133,21 +134,22 @@ def _check_shape(
         elif section and value is not None:
             expected = f"a mapping with some of the keys {', '.join(section.model_fields)}"
             raise layer.problem(here, f"found {_shown(value, here)}, expected {expected}")
-        elif here == (CREDENTIALS,):
-            _check_credentials(layer, value)
+        elif not path and key in _LISTS:
+            _check_entries(layer, value, key)
 
 
-def _check_credentials(layer: _Layer, value: object) -> None:
+def _check_entries(layer: _Layer, value: object, key: str) -> None:
+    """A list of mappings, each with the keys of its kind."""
     for index, item in enumerate(value if isinstance(value, list) else [value]):
-        path = (CREDENTIALS, index) if isinstance(value, list) else (CREDENTIALS,)
+        path = (key, index) if isinstance(value, list) else (key,)
         if isinstance(value, list) and isinstance(item, dict):
-            _check_shape(layer, item, CredentialSettings, path)
+            _check_shape(layer, item, _LISTS[key], path)
         else:
-            expected = ", ".join(CredentialSettings.model_fields)
+            expected = ", ".join(_LISTS[key].model_fields)
             raise layer.problem(
                 path,
                 f"found {_shown(item, path)}, expected a list of mappings with the keys {expected}",
-                hint=_KEY_HINT,
+                hint=_KEY_HINT if key == CREDENTIALS else "",
             )
 
 
@@ -257,7 +259,7 @@ def _keys_of(name: str) -> tuple[str, ...] | None:
     if not name.upper().startswith(ENV_PREFIX):
         return None
     keys = tuple(name[len(ENV_PREFIX) :].lower().split(ENV_DELIMITER))
-    return keys if len(keys) > 1 or keys == (CREDENTIALS,) else None
+    return keys if len(keys) > 1 or keys[0] in _LISTS else None
 
 
 class _EnvironmentSource(EnvSettingsSource):

@@ -12,20 +12,23 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from exporter.layout import LayoutStyle
 from exporter.model import Direction, MetadataPii, Order, Redaction, Surface
 from exporter.pii_access import ENOUGH_IDENTICAL
+from exporter.policy import Policy
 from exporter.settings.values import (
     Address,
     Amount,
+    ArchiveUrl,
     Count,
     CountOrZero,
     DirMode,
     Duration,
     FileMode,
     FileName,
-    Folder,
     RuleError,
     Size,
     SizeOrZero,
+    StorageClass,
     Switch,
+    Tags,
     TimeZoneName,
     VariableName,
     comma_list,
@@ -167,11 +170,38 @@ class CredentialSettings(Section):
         return self
 
 
+class PolicySettings(Section):
+    """What holds in some projects beside what `export` says of all. It can only be stricter."""
+
+    account_id: str | None = None
+    """Only in this account; in all when left out."""
+    project_id: str | None = None
+    """Only in this project; in all when left out."""
+    never_raw: Switch = False
+    """No raw recording is ever asked for: a manifest that names one is refused."""
+    require_raw: Switch = False
+    """The run fails when what was asked for as raw seems to be redacted."""
+    enough_identical: Count | None = None
+    """In place of `export.enough_identical`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_policy(never_raw=self.never_raw, require_raw=self.require_raw)
+        return self
+
+
+def _check_policy(*, never_raw: bool, require_raw: bool) -> None:
+    if never_raw and require_raw:
+        raise RuleError(
+            "found both never_raw and require_raw, expected at most one of them", key="require_raw"
+        )
+
+
 class OutputSettings(Section):
     """Where the archive is and how it is laid out."""
 
-    url: Folder = "./archive"
-    """A folder."""
+    url: ArchiveUrl = "./archive"
+    """A folder, or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`."""
     layout: Annotated[LayoutStyle, lower_case] = LayoutStyle.PLAIN
     """`plain` folder names, or `hive` ones: `account_id=…/project_id=…/date=…`."""
     timezone: TimeZoneName = "UTC"
@@ -180,9 +210,67 @@ class OutputSettings(Section):
     """Permissions of folders, as octal digits in quotes."""
     file_mode: FileMode = 0o600
     """Permissions of files, as octal digits in quotes."""
+    raw_url: ArchiveUrl | None = None
+    """An archive of their own for raw recordings, named like `url`. An archive remembers where
+    its raw recordings go; its own `url` here brings them back into it."""
+    raw_dir_mode: DirMode | None = None
+    """`dir_mode` of that archive, where it is another one."""
+    raw_file_mode: FileMode | None = None
+    """`file_mode` of that archive, where it is another one."""
     state_dir: FileName | None = None
     """Where the ledger lies instead of in the archive, in a folder of its own for each archive;
-    for archives on network file systems, which SQLite cannot use safely."""
+    for archives on network file systems, which SQLite cannot use safely. Ledgers of archives in
+    object stores lie in `~/.local/state/exporter/archives` unless told otherwise."""
+
+
+class ObjectStoreSettings(Section):
+    """Archives in object stores: how a store is spoken to, and what it is asked for."""
+
+    endpoint: Address = None
+    """Address of a store that speaks S3, in place of Amazon's and of `AWS_ENDPOINT_URL`."""
+    region: str | None = None
+    """The bucket's region, in place of `AWS_REGION`."""
+    allow_insecure_http: Switch = False
+    """The endpoint may be plain http on other hosts than loopback ones."""
+    ca_file: FileName | None = None
+    """PEM file of certificate authorities to trust besides the system's."""
+    retry_timeout: Duration = timedelta(minutes=2)
+    """How long a request is tried again when the store fails, asks to slow down or is away."""
+    tags: Tags = {}
+    """Put on each recording; not in Google's store, which has none."""
+    storage_class: StorageClass | None = None
+    """Of each recording, in the store's own words; the bucket's when null."""
+    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    """Encryption by an S3 store; the bucket's when null."""
+    kms_key_id: str | None = None
+    """Which key of `aws:kms` or `aws:kms:dsse`; the account's own when null."""
+    bucket_key: Switch | None = None
+    """Use a key of the bucket, which costs fewer requests; the bucket's setting when null."""
+    lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = None
+    """S3 object lock: recordings can be neither removed nor replaced, by those without permission
+    to bypass it, or by nobody."""
+    lock_for: Duration | None = None
+    """For how long after the run began."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.endpoint and not (self.allow_insecure_http or _is_private(self.endpoint)):
+            raise RuleError(
+                "over plain http recordings would be sent unencrypted, expected https",
+                key="endpoint",
+                hint="If the network is private, set object_store.allow_insecure_http: true.",
+            )
+        if self.kms_key_id is not None and not (self.encryption or "").startswith("aws:kms"):
+            raise RuleError(
+                "found a key, but encryption is not aws:kms or aws:kms:dsse", key="kms_key_id"
+            )
+        if (self.lock_mode is None) != (self.lock_for is None):
+            missing = "lock_for" if self.lock_for is None else "lock_mode"
+            raise RuleError(
+                f"found only one of lock_mode and lock_for, expected {missing} too",
+                key="lock_mode" if self.lock_for is None else "lock_for",
+            )
+        return self
 
 
 class ExportSettings(Section):
@@ -235,11 +323,7 @@ class ExportSettings(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.never_raw and self.require_raw:
-            raise RuleError(
-                "found both never_raw and require_raw, expected at most one of them",
-                key="require_raw",
-            )
+        _check_policy(never_raw=self.never_raw, require_raw=self.require_raw)
         return self
 
     def deleted_before(self, now: datetime) -> datetime | None:
@@ -299,10 +383,25 @@ class Settings(BaseSettings):
     )
     """The first that matches a conversation's account and project is used."""
     output: OutputSettings = OutputSettings()
+    object_store: ObjectStoreSettings = ObjectStoreSettings()
     export: ExportSettings = ExportSettings()
+    policies: tuple[PolicySettings, ...] = ()
+    """The first that matches an account and project holds there, beside what `export` says."""
     limits: LimitSettings = LimitSettings()
     retry: RetrySettings = RetrySettings()
     log: LogSettings = LogSettings()
+
+    def policy_of(self, account_id: str, project_id: str) -> Policy:
+        """What holds in a project: an entry of `policies` adds to `export`, and loosens nothing."""
+        export = self.export
+        for each in self.policies:
+            if each.account_id in (None, account_id) and each.project_id in (None, project_id):
+                return Policy(
+                    export.never_raw or each.never_raw,
+                    export.require_raw or each.require_raw,
+                    each.enough_identical or export.enough_identical,
+                )
+        return Policy(export.never_raw, export.require_raw, export.enough_identical)
 
     @classmethod
     def settings_customise_sources(

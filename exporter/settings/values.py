@@ -27,6 +27,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from exporter.address import AddressError, store_address
+
 if TYPE_CHECKING:
     from enum import StrEnum
 
@@ -46,6 +48,10 @@ _SIZE = re.compile(rf"({_SIZE_NUMBER}) ?(?:([kmgt])(i?))?b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 _MODE = re.compile(r"0?[0-7]{3}")
+# What Amazon and Microsoft both take.
+_TAG_NAME = re.compile(r"[A-Za-z0-9 +\-./:=_]{1,128}")
+_TAG_VALUE = re.compile(r"[A-Za-z0-9 +\-./:=_]{0,256}")
+_MOST_TAGS = 10
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _WORDS_OF_TRUTH = {"true": True, "yes": True, "on": True, "1": True}
 _WORDS_OF_TRUTH |= {"false": False, "no": False, "off": False, "0": False}
@@ -170,12 +176,42 @@ def _file_name(value: object) -> Path:
     return Path(os.path.expanduser(value))  # noqa: PTH111 (pathlib's raises where there is no home)
 
 
-def _folder(value: object) -> str:
+def _archive_url(value: object) -> str:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ExpectedError("a folder")
-    if "://" in value and not value.startswith("file:///"):
+        raise ExpectedError("a folder, or the address of a place in an object store")
+    if value.startswith("file://") and not value.startswith("file:///"):
         raise ExpectedError("a folder on this machine")
+    try:
+        address = store_address(value)
+    except AddressError as error:
+        raise ExpectedError(str(error)) from None
+    if address is not None:
+        return str(address)
     return os.path.expanduser(value)  # noqa: PTH111 (the text is an address, not only a path)
+
+
+def _pairs(value: object) -> object:
+    """`team=voice,purpose=archive`, as environment variables have it."""
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ExpectedError("names and values, such as team=voice,purpose=archive")
+        return {name.strip(): text.strip() for name, _, text in pairs}
+    if not isinstance(value, dict):
+        raise ExpectedError("a mapping of names and values, such as {team: voice}")
+    return value
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    if len(tags) > _MOST_TAGS:
+        raise ExpectedError(f"at most {_MOST_TAGS} tags")
+    for name, value in tags.items():
+        if not _TAG_NAME.fullmatch(name) or not _TAG_VALUE.fullmatch(value):
+            raise ExpectedError(
+                "names of 1 to 128 and values of at most 256 characters: letters, digits, spaces"
+                " and + - . / : = _"
+            )
+    return tags
 
 
 def _variable_name(value: object) -> str:
@@ -295,7 +331,27 @@ FileMode = Annotated[int, BeforeValidator(_octal), _usable_by_owner(0o600), _as_
 """Permission bits of files, written as octal digits."""
 
 FileName = Annotated[Path, BeforeValidator(_file_name)]
-Folder = Annotated[str, BeforeValidator(_folder)]
+ArchiveUrl = Annotated[str, BeforeValidator(_archive_url)]
+Tags = Annotated[
+    dict[str, str],
+    AfterValidator(_tags),
+    BeforeValidator(_pairs),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {
+                    "type": "object",
+                    "maxProperties": _MOST_TAGS,
+                    "additionalProperties": {"type": "string", "maxLength": 256},
+                },
+                {"type": "string", "pattern": "^$|="},
+            ],
+            "examples": [{"team": "voice"}],
+        }
+    ),
+]
+"""Up to ten names with values, as object stores put them on objects."""
+StorageClass = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 VariableName = Annotated[
     str,
     BeforeValidator(_variable_name),

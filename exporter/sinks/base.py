@@ -31,6 +31,21 @@ class AlreadyExistsError(Exception):
         self.sha256 = sha256
 
 
+class ChangedMeanwhileError(Exception):
+    """A document is not any more the one that the caller knew; it was left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a caller knows to be under a path.
+
+    Attributes:
+        tag: of the document; None: there is none.
+    """
+
+    tag: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """A run that holds an archive.
@@ -54,16 +69,30 @@ class HeldError(Exception):
     Attributes:
         holder: who, as far as can be told.
         idle_seconds: since its last sign of life, None when not known.
+        url: of the archive, where that is not the one that was asked.
+        may_be_dead: nobody knows yet; whoever asks again for `STALE_AFTER` seconds will.
     """
 
-    def __init__(self, holder: Holder | None, idle_seconds: float | None) -> None:
+    def __init__(
+        self, holder: Holder | None, idle_seconds: float | None, *, may_be_dead: bool = False
+    ) -> None:
         super().__init__("held by another run")
         self.holder = holder
         self.idle_seconds = idle_seconds
+        self.url: str | None = None
+        self.may_be_dead = may_be_dead
 
 
 class LostHoldError(Exception):
-    """Another run took the archive over, because this one seemed dead."""
+    """Another run took the archive over, because this one seemed dead.
+
+    Attributes:
+        run_id: of that run; None where it has ended since.
+    """
+
+    def __init__(self, run_id: str | None) -> None:
+        super().__init__(f"run {run_id} has it" if run_id else "another run had it")
+        self.run_id = run_id
 
 
 class Hold(Protocol):
@@ -81,8 +110,8 @@ class Hold(Protocol):
         """Show a sign of life; due every `BEAT_EVERY` seconds.
 
         Raises:
-            LostHoldError: the hold went to another run.
-            DestinationError: the archive cannot be written.
+            LostHoldError: the hold went to another run, beyond doubt.
+            DestinationError: the archive cannot be read or written; this may pass.
         """
 
     async def release(self) -> None:
@@ -179,6 +208,7 @@ class Sink(Protocol):
         """Rename a damaged file so that a sound one can take its path; returns the new path.
 
         Raises:
+            FileNotFoundError: there is none.
             DestinationError: the archive cannot be written.
         """
 
@@ -196,13 +226,21 @@ class Sink(Protocol):
             DestinationError: the archive cannot be read.
         """
 
-    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> str:
+    async def replace(
+        self, path: str, pieces: AsyncIterator[bytes], *, known: Known | None = None
+    ) -> str:
         """Write a document whole, in place of the one that may be there; for manifests.
+
+        Args:
+            path: of the document.
+            pieces: its content.
+            known: what is to be replaced, and nothing else; None: whatever is there.
 
         Returns:
             The document's new `tag`.
 
         Raises:
+            ChangedMeanwhileError: something else is there.
             DestinationError: the archive cannot be written.
         """
 
@@ -228,6 +266,14 @@ class Sink(Protocol):
             FileNotFoundError: there is none.
             DestinationError: it cannot be read.
             Exception: whatever `into` raises.
+        """
+
+    async def checksum(self, path: str) -> str | None:
+        """The SHA-256 that the storage itself keeps of a file's content; None where it keeps none.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DestinationError: the archive cannot be read.
         """
 
     async def folders(self, path: str) -> list[str]:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import io
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ from exporter.errors import DestinationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    StrPath = str | Path
 
 NO_HARD_LINKS: Final = {
     errno.EPERM,
@@ -43,16 +46,24 @@ _ADVICE: Final = {
     errno.EMFILE: "Too many open files: lower the concurrency or raise `ulimit -n`.",
 }
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_PERMISSIONS: Final = 0o777
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
 
 class FileSystem:
     """The calls themselves."""
 
-    def create(self, path: Path, mode: int) -> int:
+    def __init__(self) -> None:
+        self._uncut: set[int] = set()  # modes that the umask leaves as they are
+
+    def create(self, path: StrPath, mode: int) -> int:
         """A new file, open for writing; fails where there is one."""
         descriptor = os.open(path, _CREATE, mode)
-        os.fchmod(descriptor, mode)  # the mode given to open is cut by the umask
+        if mode not in self._uncut:
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) == mode:
+                self._uncut.add(mode)
+            else:
+                os.fchmod(descriptor, mode)
         return descriptor
 
     def write(self, descriptor: int, data: memoryview) -> None:
@@ -79,12 +90,17 @@ class FileSystem:
         finally:
             os.close(descriptor)
 
-    def make_folder(self, folder: Path, mode: int) -> None:
+    def make_folder(self, folder: StrPath, mode: int) -> None:
         """A new folder; fails where there is one."""
-        folder.mkdir()
-        folder.chmod(mode)  # mkdir's mode is cut by the umask
+        os.mkdir(folder, mode)  # noqa: PTH102 (plain text is several times faster than paths)
+        if mode not in self._uncut:
+            # Bits that only folders inherit do not count.
+            if os.stat(folder).st_mode & _PERMISSIONS == mode:  # noqa: PTH116
+                self._uncut.add(mode)
+            else:
+                os.chmod(folder, mode)  # noqa: PTH101
 
-    def link(self, source: Path, target: Path) -> None:
+    def link(self, source: StrPath, target: StrPath) -> None:
         """A second name for a file; fails where that name is taken."""
         os.link(source, target)
 
@@ -92,16 +108,16 @@ class FileSystem:
         """Another name for a file, in place of what had that name."""
         source.rename(target)
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: StrPath) -> None:
         """Remove a name."""
-        path.unlink()
+        os.unlink(path)  # noqa: PTH108
 
 
 class HashingFile(io.FileIO):
     """A new file that hashes what is written to it, so that both happen in one thread hop."""
 
-    def __init__(self, system: FileSystem, path: Path, mode: int) -> None:
-        super().__init__(str(path), "wb", opener=lambda *_: system.create(path, mode))
+    def __init__(self, system: FileSystem, path: str, descriptor: int) -> None:
+        super().__init__(path, "wb", opener=lambda *_: descriptor)
         self._system = system
         self.digest = hashlib.sha256()
 
@@ -114,7 +130,7 @@ class HashingFile(io.FileIO):
 
 @contextlib.contextmanager
 def translated(
-    path: Path,
+    path: StrPath,
     *,
     verb: str = "write",
     missing_is_fine: bool = False,
@@ -128,7 +144,11 @@ def translated(
             existing_is_fine and isinstance(error, FileExistsError)
         ):
             raise
-        raise DestinationError(
-            f"cannot {verb} {path}: {error.strerror or error}",
-            hint=_ADVICE.get(error.errno or 0, ""),
-        ) from None
+        raise as_ours(error, path, verb) from None
+
+
+def as_ours(error: OSError, path: StrPath, verb: str = "write") -> DestinationError:
+    """An error of the operating system in our words, with advice."""
+    return DestinationError(
+        f"cannot {verb} {path}: {error.strerror or error}", hint=_ADVICE.get(error.errno or 0, "")
+    )

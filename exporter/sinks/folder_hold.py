@@ -7,8 +7,8 @@ Two things together, because neither is enough alone:
 - the holder's file: who holds the archive, touched every few seconds as a sign of life.
 
 A holder counts as dead when the kernel that would keep its lock has let go of it, when its process
-is not there, or when it gave no sign of life for `STALE_AFTER` seconds by the clock of the file
-system: the clocks of two machines need not agree.
+is not there, or when it gave no sign of life for `STALE_AFTER` seconds while we watched, by our own
+clock. A sign of life that looks fresh ends the matter at once: held. One that does not is watched.
 
 The `filelock` library was looked at. It has locks of both kinds, but does not say who holds one
 since when, cannot be carried over to object stores, and its take-over of a stale file lock has let
@@ -17,21 +17,24 @@ two holders in; what is needed here is this page.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
 import os
 import time
-import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from exporter.errors import DestinationError
 from exporter.sinks.base import HOLDER_PATH, STALE_AFTER, HeldError, Holder, LostHoldError
 from exporter.sinks.filesystem import translated
+from exporter.sinks.processes import is_alive, machine, name_space
+from exporter.sinks.signs_of_life import SignsOfLife, is_fresh
+from exporter.sinks.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +66,24 @@ class _Record(msgspec.Struct, frozen=True):
         return Holder(self.run_id, self.host, self.pid, self.since)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The holder's file as it was looked at: another sign of life makes it another.
+
+    Attributes:
+        record: what it says; None when it is being written just now, or spoilt.
+        modified_ns: when it was last touched, by the file system's clock.
+    """
+
+    record: _Record | None
+    modified_ns: int
+
+    @property
+    def modified(self) -> float:
+        """Seconds since 1970."""
+        return self.modified_ns / 1e9
+
+
 class FolderHold:
     """A hold on the archive whose own folder (`_exporter`) this is.
 
@@ -70,7 +91,9 @@ class FolderHold:
         folder: where the lock and the holder's file lie.
         holder: who wants to hold it.
         mode: permissions of both files.
-        lock: the operating system's lock; tests put in one that is not supported.
+        signs: of the present holder, as seen so far by who asks again and again.
+        clock: seconds that never jump; tests put in their own, like the next.
+        lock: the operating system's lock; one that is not supported raises.
     """
 
     def __init__(
@@ -79,6 +102,8 @@ class FolderHold:
         holder: Holder,
         *,
         mode: int = 0o600,
+        signs: SignsOfLife | None = None,
+        clock: Callable[[], float] = time.monotonic,
         lock: Callable[[int], None] = lambda descriptor: fcntl.flock(
             descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB
         ),
@@ -87,7 +112,10 @@ class FolderHold:
         self._lock_file = folder / "lock"
         self._me = holder
         self._mode = mode
+        self._signs = signs or SignsOfLife(clock)
+        self._clock = clock
         self._lock = lock
+        self._shown_at = 0.0  # when we gave our last sign of life, by our own clock
         self._descriptor: int | None = None
         self._has_lock = False
         self.taken_over_from: Holder | None = None
@@ -105,41 +133,46 @@ class FolderHold:
             )
         try:
             self._has_lock = self._try_lock(self._descriptor)
+            self._shown_at = self._clock()
             self._claim()
         except BaseException:
             self._let_go_of_lock()
             raise
 
     async def beat(self) -> None:
-        """Touch the holder's file, if it is still ours."""
-        await asyncio.to_thread(self._beat)
+        """Touch the holder's file, if it is still ours; put it back if somebody removed it."""
+        await in_thread(self._beat)
 
     async def release(self) -> None:
         """Remove the holder's file, if it is still ours."""
-        await asyncio.to_thread(self._release)
+        await in_thread(self._release)
 
     def _try_lock(self, descriptor: int) -> bool:
         try:
             self._lock(descriptor)
         except OSError as error:
             if error.errno in _TAKEN:
-                raise self._held() from None
+                with contextlib.suppress(DestinationError):  # then nobody knows who holds it
+                    raise self._held(_look(self._file)) from None
+                raise HeldError(None, None) from None
             return False  # not supported here: the sign of life alone decides
         return True
 
     def _claim(self) -> None:
         mine = self._record()
         if not self._create(mine):
-            other = _read(self._file)
-            if not self._is_dead(other):
-                raise self._held()
-            self._bury(other)
+            other = _look(self._file)
+            self._signs.see(other)
+            if other is not None:
+                if not self._is_dead(other):
+                    raise self._held(other)
+                self._bury(other)
             if not self._create(mine):
-                raise self._held()  # somebody was faster
-            self.taken_over_from = other.holder if other else None
-        found = _read(self._file)
-        if found != mine:
-            raise self._held()
+                raise self._held(_look(self._file))  # somebody was faster
+            self.taken_over_from = other.record.holder if other and other.record else None
+        found = _look(self._file)
+        if found is None or found.record != mine:
+            raise self._held(found)
 
     def _record(self) -> _Record:
         return _Record(
@@ -147,8 +180,8 @@ class FolderHold:
             self._me.host,
             self._me.pid,
             self._me.since,
-            _machine(),
-            _name_space(),
+            machine(),
+            name_space(),
             self._has_lock,
         )
 
@@ -180,21 +213,17 @@ class FolderHold:
             file.write(content)
         return True
 
-    def _is_dead(self, other: _Record | None) -> bool:
-        idle = self._idle_seconds()
-        if idle is None or idle > STALE_AFTER:
-            return True
-        if other is None:  # being written just now, or spoilt: time will tell
-            return False
-        if other.machine == _machine():
-            if other.has_lock and self._has_lock:
+    def _is_dead(self, other: _Seen) -> bool:
+        record = other.record
+        if record is not None and record.machine == machine():
+            if record.has_lock and self._has_lock:
                 return True  # its process would still have the lock that we have
-            if other.processes == _name_space():
-                return not _is_alive(other.pid)
-        return False
+            if record.processes == name_space() and not is_alive(record.pid):
+                return True
+        return self._signs.are_still
 
-    def _bury(self, other: _Record | None) -> None:
-        """Remove a dead holder's file, and never a living one's that came in its place."""
+    def _bury(self, other: _Seen) -> None:
+        """Remove a dead holder's file, and never that of one that gave a sign of life since."""
         grave = self._file.with_name(f".{self._file.name}.{self._me.run_id}.probe")
         with translated(self._file):
             try:
@@ -202,9 +231,12 @@ class FolderHold:
             except FileNotFoundError:
                 return
             try:
-                if _read(grave) != other:
+                buried = None
+                with contextlib.suppress(DestinationError):  # not proven to be the same
+                    buried = _look(grave)
+                if buried != other:
                     self._put_back(grave)
-                    raise self._held()
+                    raise self._held(buried)
             finally:
                 grave.unlink(missing_ok=True)
 
@@ -217,31 +249,46 @@ class FolderHold:
             if not self._file.exists():
                 grave.rename(self._file)
 
-    def _idle_seconds(self) -> float | None:
-        """Since the holder's last sign of life, by the file system's own clock."""
+    def _held(self, other: _Seen | None) -> HeldError:
+        if other is None:  # it went just now
+            return HeldError(None, None)
         with translated(self._lock_file):
-            os.utime(self._lock_file)
+            os.utime(self._lock_file)  # the file system's clock, which touched the other file too
             now = self._lock_file.stat().st_mtime
-        try:
-            return max(0.0, now - self._file.stat().st_mtime)
-        except OSError:
-            return None
-
-    def _held(self) -> HeldError:
-        record = _read(self._file)
-        return HeldError(record.holder if record else None, self._idle_seconds())
+        fresh = is_fresh(other.modified, now)
+        return HeldError(
+            other.record.holder if other.record else None,
+            max(0.0, now - other.modified) if fresh or other.modified < now else None,
+            may_be_dead=not fresh and not self._signs.have_moved,
+        )
 
     def _beat(self) -> None:
-        found = _read(self._file)
-        if found is None or found.run_id != self._me.run_id:
-            raise LostHoldError(found.run_id if found else "nobody")
-        with translated(self._file):
-            os.utime(self._file)
+        now = self._clock()
+        found = _look(self._file)
+        if found is None:
+            self._come_back(now)
+        elif found.record is None:
+            raise DestinationError(f"{self._file} is spoilt: it does not say who holds the archive")
+        elif found.record.run_id != self._me.run_id:
+            raise LostHoldError(found.record.run_id)
+        else:
+            with translated(self._file):
+                os.utime(self._file)
+        self._shown_at = now
+
+    def _come_back(self, now: float) -> None:
+        """Somebody removed our file. Nobody may have taken the archive over; or somebody has."""
+        if now - self._shown_at >= STALE_AFTER:
+            raise LostHoldError(None)
+        if not self._create(self._record()):
+            found = _look(self._file)
+            if found is not None and found.record is not None:
+                raise LostHoldError(found.record.run_id)
 
     def _release(self) -> None:
-        found = _read(self._file)
-        if found is not None and found.run_id == self._me.run_id:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(DestinationError, OSError):
+            found = _look(self._file)
+            if found and found.record and found.record.run_id == self._me.run_id:
                 self._file.unlink()
         self._let_go_of_lock()
 
@@ -251,46 +298,42 @@ class FolderHold:
             self._descriptor = None
 
 
-def read_holder(path: Path) -> Holder | None:
-    """Who seems to hold the archive, without touching anything: two clocks are believed here."""
-    record = _read(path)
-    if record is None:
+def read_holder(path: Path, signs: SignsOfLife) -> Holder | None:
+    """Who seems to hold the archive, without touching anything.
+
+    Args:
+        path: the holder's file.
+        signs: of life, as seen so far by who looks again and again.
+    """
+    try:
+        found = _look(path)
+    except DestinationError:
+        return None
+    signs.see(found)
+    if found is None or found.record is None:
+        return None
+    record = found.record
+    if record.machine == machine() and record.processes == name_space():
+        lives = is_alive(record.pid)
+    else:  # two clocks are believed here, unless we saw it move
+        lives = is_fresh(found.modified, time.time()) or signs.have_moved
+    return record.holder if lives else None
+
+
+def _look(path: Path) -> _Seen | None:
+    """The holder's file as it stands; None where there is none.
+
+    Raises:
+        DestinationError: nobody can tell: it cannot be read, at least now.
+    """
+    try:
+        with translated(path, verb="read", missing_is_fine=True), path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read()
+    except FileNotFoundError:
         return None
     try:
-        idle = time.time() - path.stat().st_mtime
-    except OSError:
-        return None
-    is_ours = record.machine == _machine() and record.processes == _name_space()
-    is_alive = _is_alive(record.pid) if is_ours else idle <= STALE_AFTER
-    return record.holder if is_alive else None
-
-
-def _read(path: Path) -> _Record | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Record)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def _machine() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:  # not Linux
-        return f"{os.uname().nodename} {uuid.getnode():x}"
-
-
-def _name_space() -> str | None:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+        record = msgspec.json.decode(content, type=_Record)
+    except msgspec.DecodeError:
+        record = None
+    return _Seen(record, status.st_mtime_ns)

@@ -7,10 +7,8 @@ name, which fails where that name is taken. Folder entries are synced in batches
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
-import functools
 import hashlib
 import io
 import os
@@ -18,20 +16,28 @@ import re
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from aiofiles.threadpool import wrap
 
 from exporter.errors import DestinationError
-from exporter.sinks.base import HOLDER_PATH, AlreadyExistsError, Entry, Holder
-from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, translated
+from exporter.sinks.base import (
+    HOLDER_PATH,
+    AlreadyExistsError,
+    ChangedMeanwhileError,
+    Entry,
+    Holder,
+    Known,
+)
+from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, as_ours, translated
 from exporter.sinks.folder_hold import FolderHold, read_holder
+from exporter.sinks.folders import Folders
+from exporter.sinks.signs_of_life import SignsOfLife
+from exporter.sinks.threads import ended, in_thread, publishing, to_its_end
+from exporter.sinks.upload import LocalUpload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _READ_SIZE: Final = 1024 * 1024
 _ENTRIES: Final = 1000  # files listed in one thread hop
@@ -55,13 +61,13 @@ class LocalSink:
         system: FileSystem | None = None,
     ) -> None:
         self.root = root
+        self._place = str(root)
         self._run_id = run_id
-        self._dir_mode = dir_mode
         self._file_mode = file_mode
         self._system = system or FileSystem()
         self._identity: tuple[int, int] | None = None  # of the root's folder, once prepared
-        self._unsynced_folders: set[Path] = set()
-        self._synced_ancestors: set[Path] = set()
+        self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
+        self._folders = Folders(root, mode=dir_mode, system=self._system)
 
     @property
     def url(self) -> str:
@@ -70,52 +76,58 @@ class LocalSink:
 
     async def prepare(self) -> None:
         """Create the folder where needed and write a file into it."""
-        await _in_thread(self._prepare)
+        await in_thread(self._prepare)
 
     async def free_bytes(self) -> int:
         """Of the file system, as far as this user may use them."""
-        return await _in_thread(self._free_bytes)
+        return await in_thread(self._free_bytes)
 
     async def hold(self, holder: Holder) -> FolderHold:
         """A lock of the operating system where there is one, and a sign of life for the others."""
         path = self.root / HOLDER_PATH
-        await _in_thread(self._make_folders, path.parent)
-        hold = FolderHold(path.parent, holder, mode=self._file_mode)
-        await _in_thread(hold.take)
+        await in_thread(self._folders.make, path.parent)
+        hold = FolderHold(path.parent, holder, mode=self._file_mode, signs=self._signs)
+        await in_thread(hold.take)
         return hold
 
     async def holder(self) -> Holder | None:
         """What the holder's file says."""
-        return await _in_thread(lambda: read_holder(self.root / HOLDER_PATH))
+        return await in_thread(lambda: read_holder(self.root / HOLDER_PATH, self._signs))
 
     async def put(self, path: str, data: bytes) -> None:
         """A small file's whole life in one thread hop."""
-        await _publishing(self._put, path, data)
+        await publishing(self._put, path, data)
 
     async def begin(self, path: str) -> LocalUpload:
         """Open the temporary file."""
         final = self.root / path
         file = await self._created(final)
-        return LocalUpload(self, file, final)
+        return LocalUpload(file, final, publish=self._publish, discard=self._discard)
 
     async def set_aside(self, path: str) -> str:
         """`x.wav` becomes `x.wav.damaged-<run id>`."""
         aside = f"{path}.damaged-{self._run_id}"
-        with translated(self.root / path):
-            await _in_thread(self._system.rename, self.root / path, self.root / aside)
+        with translated(self.root / path, missing_is_fine=True):
+            await in_thread(self._system.rename, self.root / path, self.root / aside)
         return aside
 
     async def make_durable(self, paths: Iterable[str]) -> None:
         """Sync each folder that got a new entry, once."""
         folders = {(self.root / path).parent for path in paths}
-        await _in_thread(self._sync_folders, folders)
+        await in_thread(self._folders.sync, folders)
 
     async def sizes(self, paths: Sequence[str]) -> list[int | None]:
         """One thread hop for all."""
-        return await _in_thread(self._sizes, paths)
+        return await in_thread(self._sizes, paths)
 
-    async def replace(self, path: str, pieces: AsyncIterator[bytes]) -> str:
-        """Write beside it, sync, rename over it, sync the folder."""
+    async def replace(
+        self, path: str, pieces: AsyncIterator[bytes], *, known: Known | None = None
+    ) -> str:
+        """Write beside it, sync, rename over it, sync the folder.
+
+        Between the look at what is there and the rename only the run's hold on the archive keeps
+        others away.
+        """
         final = self.root / path
         file = await self._created(final)
         temporary = Path(file.name)
@@ -123,14 +135,17 @@ class LocalSink:
             stream = wrap(file)
             async for piece in pieces:
                 with translated(final):
-                    await stream.write(piece)
+                    await to_its_end(stream.write(piece))
             with translated(final):
-                await _in_thread(self._system.sync, file.fileno())
-                await stream.close()
-                await _in_thread(self._system.rename, temporary, final)
+                await in_thread(self._system.sync, file.fileno())
+                await to_its_end(stream.close())
+            if known is not None and await self.tag(path) != known.tag:
+                raise ChangedMeanwhileError(path)
+            with translated(final):
+                await in_thread(self._system.rename, temporary, final)
         finally:
-            await _in_thread(self._discard, file)
-        await _in_thread(self._sync_folders, {final.parent})
+            await in_thread(self._discard, file)
+        await in_thread(self._folders.sync, {final.parent})
         return await self.tag(path) or ""
 
     async def tag(self, path: str) -> str | None:
@@ -144,22 +159,22 @@ class LocalSink:
                     return None
             return f"{status.st_size:x}-{status.st_mtime_ns:x}"
 
-        return await _in_thread(tag)
+        return await in_thread(tag)
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """Pieces of 1 MiB."""
         full = self.root / path
         with translated(full, verb="read", missing_is_fine=True):
-            stream = wrap(await _in_thread(io.FileIO, full))
+            stream = wrap(await in_thread(io.FileIO, full))
         try:
             while True:
                 with translated(full, verb="read"):
-                    piece = await stream.read(_READ_SIZE)
+                    piece = await to_its_end(stream.read(_READ_SIZE))
                 if not piece:
                     return
                 yield piece
         finally:
-            await stream.close()
+            await to_its_end(stream.close())
 
     async def feed(self, path: str, into: Callable[[bytes], None]) -> None:
         """One thread hop for the whole file."""
@@ -170,7 +185,10 @@ class LocalSink:
                 while piece := file.read(_READ_SIZE):
                     into(piece)
 
-        await _in_thread(feed)
+        await in_thread(feed)
+
+    async def checksum(self, path: str) -> None:
+        """None: file systems keep no SHA-256."""
 
     async def folders(self, path: str) -> list[str]:
         """One listing."""
@@ -185,21 +203,21 @@ class LocalSink:
                     return []
             return [f"{path}/{name}" if path else name for name in names]
 
-        return await _in_thread(folders)
+        return await in_thread(folders)
 
     async def entries(self, path: str = "") -> AsyncIterator[list[Entry]]:
         """Walks the folder, depth first."""
         walk = self._stat_all(self.root / path, f"{path}/" if path else "")
-        while batch := await _in_thread(lambda: list(islice(walk, _ENTRIES))):
+        while batch := await in_thread(lambda: list(islice(walk, _ENTRIES))):
             yield batch
 
     async def sweep(self, runs: Collection[str] | None, folders: Iterable[str] | None) -> int:
         """Looks at names only: a temporary name says which run it belongs to."""
-        return await _in_thread(self._sweep, runs, folders)
+        return await in_thread(self._sweep, runs, folders)
 
     def _prepare(self) -> None:
         probe = self.root / f".{self._run_id}.probe"
-        self._make_folders(self.root)
+        self._folders.make(self.root)
         with translated(self.root):
             descriptor = self._system.create(probe, self._file_mode)
             try:
@@ -231,48 +249,69 @@ class LocalSink:
             )
 
     def _put(self, path: str, data: bytes) -> None:
-        final = self.root / path
-        file = self._create(final)
+        # Plain system calls on plain text: what a small file costs here is what a small file costs.
+        final = f"{self._place}/{path}"
+        folder, _, name = final.rpartition("/")
+        temporary = f"{folder}/.{name}.{self._run_id}.part"
+        descriptor = self._open(temporary, folder)
         try:
-            with translated(final):
-                file.write(data)
-            self._publish(file, final)
-        finally:
-            self._discard(file)
+            try:
+                self._system.write(descriptor, memoryview(data))
+                self._system.sync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._name(temporary, final)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                self._system.unlink(temporary)
+            if isinstance(error, OSError):
+                raise as_ours(error, final) from None
+            raise
 
     async def _created(self, final: Path) -> HashingFile:
         """A temporary file, which is removed again if nobody is there any more to take it."""
-        future, cancelled = await _ended(self._create, final)
+        future, cancelled = await ended(self._create, final)
         if cancelled is None:
             return future.result()
         if future.exception() is None:
-            await _in_thread(self._discard, future.result())
+            await in_thread(self._discard, future.result())
         raise cancelled
 
     def _create(self, final: Path) -> HashingFile:
-        temporary = final.parent / f".{final.name}.{self._run_id}.part"
+        temporary = f"{final.parent}/.{final.name}.{self._run_id}.part"
+        return HashingFile(self._system, temporary, self._open(temporary, str(final.parent)))
+
+    def _open(self, temporary: str, folder: str) -> int:
+        """A new file's descriptor; its folder is made where it is missing."""
         try:
-            with translated(final, missing_is_fine=True):
-                return HashingFile(self._system, temporary, self._file_mode)
+            return self._system.create(temporary, self._file_mode)
         except FileNotFoundError:
             self._check_still_there()
-            self._make_folders(final.parent)
-        with translated(final):
-            return HashingFile(self._system, temporary, self._file_mode)
+            self._folders.make(Path(folder))
+        except OSError as error:
+            raise as_ours(error, temporary) from None
+        with translated(temporary):
+            return self._system.create(temporary, self._file_mode)
 
     def _publish(self, file: HashingFile, final: Path) -> None:
-        temporary = Path(file.name)
         with translated(final):
             self._system.sync(file.fileno())
             file.close()
-        try:
-            with translated(final, existing_is_fine=True):
-                self._link_or_rename(temporary, final)
-        except FileExistsError:
-            raise AlreadyExistsError(str(final), _digest(final)) from None
+            self._name(str(file.name), str(final))
 
-    def _link_or_rename(self, temporary: Path, final: Path) -> None:
-        """Give the file its name without ever replacing another file."""
+    def _name(self, temporary: str, final: str) -> None:
+        """Give the file its name without ever replacing another file.
+
+        Raises:
+            AlreadyExistsError: there is one of that name.
+            OSError: of the operating system.
+        """
+        try:
+            self._link_or_rename(temporary, final)
+        except FileExistsError:
+            raise AlreadyExistsError(final, _digest(final)) from None
+
+    def _link_or_rename(self, temporary: str, final: str) -> None:
         try:
             self._system.link(temporary, final)
         except OSError as error:
@@ -281,8 +320,8 @@ class LocalSink:
             # Some network and FAT file systems have no hard links. The run's hold on the archive
             # keeps other exporters away between the look and the rename.
             if os.path.lexists(final):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final)) from None
-            self._system.rename(temporary, final)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), final) from None
+            self._system.rename(Path(temporary), Path(final))
         else:
             self._system.unlink(temporary)
 
@@ -290,35 +329,7 @@ class LocalSink:
         with contextlib.suppress(OSError):
             file.close()
         with contextlib.suppress(OSError):
-            self._system.unlink(Path(file.name))
-
-    def _make_folders(self, folder: Path) -> None:
-        missing = []
-        candidate = folder
-        while not os.path.exists(candidate):  # noqa: PTH110 (never raises; mkdir says what is wrong)
-            missing.append(candidate)
-            candidate = candidate.parent
-        for new in reversed(missing):
-            with translated(new), contextlib.suppress(FileExistsError):
-                self._system.make_folder(new, self._dir_mode)
-            self._unsynced_folders.add(new.parent)
-
-    def _sync_folders(self, folders: set[Path]) -> None:
-        new, self._unsynced_folders = self._unsynced_folders, set()
-        # A run that was killed may have left folders of its own unsynced: each folder on the way
-        # down is synced once by every process that relies on it.
-        above = {above for folder in folders for above in self._way_down(folder)}
-        above -= self._synced_ancestors
-        for folder in folders | new | above:
-            with translated(folder):
-                self._system.sync_folder(folder)
-        self._synced_ancestors |= above
-
-    def _way_down(self, folder: Path) -> Iterator[Path]:
-        for parent in folder.parents:
-            yield parent
-            if parent == self.root:
-                return
+            self._system.unlink(str(file.name))
 
     def _sizes(self, paths: Sequence[str]) -> list[int | None]:
         # Once for every archived recording of a run: plain text is four times faster than paths.
@@ -379,74 +390,6 @@ class LocalSink:
         return runs is None or match[1] in runs
 
 
-class LocalUpload:
-    """A file that arrives in pieces."""
-
-    def __init__(self, sink: LocalSink, file: HashingFile, final: Path) -> None:
-        self._sink = sink
-        self._file = file
-        self._stream = wrap(file)
-        self._final = final
-
-    async def write(self, data: bytes | bytearray) -> None:
-        """Hash and write in one thread hop; pass pieces of a megabyte or so."""
-        with translated(self._final):
-            await self._stream.write(data)
-
-    async def commit(self) -> None:
-        """Sync, then link to the final name."""
-        await _publishing(self._sink._publish, self._file, self._final)  # noqa: SLF001 (one module)
-
-    async def abort(self) -> None:
-        """Close and remove the temporary file."""
-        await _in_thread(self._sink._discard, self._file)  # noqa: SLF001 (one module)
-
-    @property
-    def sha256(self) -> str:
-        """Hexadecimal digest of the bytes written so far."""
-        return self._file.digest.hexdigest()
-
-
-async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run it in a thread and, even when cancelled, wait for it: no file changes behind our back."""
-    future, cancelled = await _ended(function, *args, **kwargs)
-    if cancelled is not None:
-        raise cancelled
-    return future.result()
-
-
-async def _publishing(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The same for what gives a file its final name: who has that done is told so in any case.
-
-    Whoever was cancelled meanwhile learns of it where it waits next, and can note before that
-    what is now in the archive.
-    """
-    future, cancelled = await _ended(function, *args, **kwargs)
-    if cancelled is not None:
-        task = asyncio.current_task()
-        if future.exception() is not None or task is None:
-            raise cancelled
-        task.cancel()
-    return future.result()
-
-
-async def _ended(
-    function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
-    """What came of it in a thread, and whether we were cancelled meanwhile."""
-    loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(None, functools.partial(function, *args, **kwargs))
-    cancelled = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        future.exception()  # has been looked at
-    return future, cancelled
-
-
-def _digest(path: Path) -> str:
-    with translated(path, verb="read"), path.open("rb") as file:
+def _digest(path: str) -> str:
+    with translated(path, verb="read"), open(path, "rb") as file:  # noqa: PTH123
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -75,7 +75,7 @@ def client_of(
     surface: Surface = Surface.PLATFORM_V3,
     timeouts: Timeouts = PATIENT,
     ca_file: Path | None = None,
-    never_raw: bool = False,
+    never_raw: Callable[[str, str], bool] = lambda *_: False,
 ) -> Client:
     return Client(
         origin=origin, surface=surface, timeouts=timeouts, ca_file=ca_file, never_raw=never_raw
@@ -871,12 +871,16 @@ class Raw:
 
 
 async def test_never_raw_sends_no_request_for_raw() -> None:
-    """Whatever asks for it, a client that may not ask for raw audio does not; redacted comes."""
+    """Whatever asks for it, no request for raw audio leaves for a project where none may."""
     raw = replace(RECORDING, redaction=Redaction.RAW)
+    forbidden = RECORDING.account_id, RECORDING.project_id
     async with Sandbox(world=WORLD) as sandbox:
-        async with client_of(sandbox.base_url, never_raw=True) as client:
+        async with client_of(
+            sandbox.base_url, never_raw=lambda *project: project == forbidden
+        ) as client:
             with pytest.raises(PolicyError, match="a request for raw audio was about to be sent"):
                 await fetched(client, raw)
             assert not sandbox.requests
             await fetched(client, replace(RECORDING, redaction=Redaction.REDACTED))
-        assert [request.redacted for request in sandbox.requests] == [True]
+            await fetched(client, replace(raw, project_id="another"))
+        assert [request.redacted for request in sandbox.requests] == [True, False]

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.sinks.base import AlreadyExistsError, HeldError, Holder
+from exporter.address import store_address
+from exporter.sinks.base import (
+    AlreadyExistsError,
+    ChangedMeanwhileError,
+    HeldError,
+    Hold,
+    Holder,
+    Known,
+    LostHoldError,
+)
+from exporter.sinks.folder_hold import FolderHold
 from exporter.sinks.local import LocalSink
+from exporter.sinks.mounted import MountedHold, MountedSink
+from exporter.sinks.object_store import ObjectStoreSink
+from exporter.sinks.store_options import StoreOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from exporter.sinks.base import Sink
+    from tests.object_stores import Azurite, Bucket
 
     OpenSink = Callable[..., Sink]
 
@@ -24,19 +41,48 @@ OTHER_RUN = "20260101T000000Z-0002"
 PATH = "acme/shop/2026-01-01/CA1/combined.redacted.wav"
 
 
-def local(folder: Path, run_id: str) -> Sink:
-    return LocalSink(folder / "archive", run_id=run_id, dir_mode=0o700, file_mode=0o600)
+def in_folder(request: pytest.FixtureRequest) -> OpenSink:
+    folder: Path = request.getfixturevalue("tmp_path") / "archive"
+    return lambda run_id=RUN: LocalSink(folder, run_id=run_id, dir_mode=0o700, file_mode=0o600)
 
 
-@pytest.fixture(params=[local])
-def open_sink(request: pytest.FixtureRequest, tmp_path: Path) -> OpenSink:
-    """Opens one and the same archive, for one run or another."""
+def in_s3(request: pytest.FixtureRequest) -> OpenSink:
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return in_store(request, bucket.server.environment(), bucket.url)
+
+
+def in_azure(request: pytest.FixtureRequest) -> OpenSink:
+    azurite: Azurite = request.getfixturevalue("azurite")
+    return in_store(request, azurite.environment(), f"az://{azurite.new_container()}/calls")
+
+
+def in_store(request: pytest.FixtureRequest, environment: dict[str, str], url: str) -> OpenSink:
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    address = store_address(url)
+    assert address is not None
+    return lambda run_id=RUN: ObjectStoreSink(address, StoreOptions(), run_id=run_id)
+
+
+def with_a_mount(request: pytest.FixtureRequest) -> OpenSink:
+    folder: Path = request.getfixturevalue("tmp_path")
 
     def open_one(run_id: str = RUN) -> Sink:
-        sink: Sink = request.param(tmp_path, run_id)
-        return sink
+        archive, raw = (
+            LocalSink(folder / name, run_id=run_id, dir_mode=0o700, file_mode=0o600)
+            for name in ("archive", "raw")
+        )
+        return MountedSink(archive, {"_raw": raw})
 
     return open_one
+
+
+@pytest.fixture(params=[in_folder, with_a_mount, in_s3, in_azure])
+def open_sink(request: pytest.FixtureRequest) -> OpenSink:
+    """Opens one and the same archive, for one run or another."""
+    opened: OpenSink = request.param(request)
+    return opened
 
 
 @pytest.fixture
@@ -120,6 +166,12 @@ async def test_a_damaged_file_is_set_aside_and_its_path_is_free_again(sink: Sink
     assert await content(sink, PATH) == b"sound"
 
 
+async def test_a_file_that_is_gone_cannot_be_set_aside(sink: Sink) -> None:
+    """Who wants to set aside what somebody removed meanwhile is told that there is none."""
+    with pytest.raises(FileNotFoundError):
+        await sink.set_aside(PATH)
+
+
 async def test_a_document_is_replaced_whole_and_its_tag_changes(sink: Sink) -> None:
     """Documents are replaced in one step, and the tag tells that they were."""
     assert await sink.tag("acme/manifest.json") is None
@@ -143,6 +195,39 @@ async def test_a_document_that_breaks_off_changes_nothing(sink: Sink) -> None:
         await sink.replace("acme/manifest.json", breaking())
     assert await content(sink, "acme/manifest.json") == b"old"
     assert await paths(sink) == before
+
+
+async def test_a_document_is_replaced_only_where_it_is_the_known_one(sink: Sink) -> None:
+    """Who knows another version, or none, is refused, and what is there stays."""
+    path = "acme/manifest.json"
+    with pytest.raises(ChangedMeanwhileError):
+        await sink.replace(path, pieces(b"0"), known=Known("made up"))
+    first = await sink.replace(path, pieces(b"[1]"), known=Known(None))
+    before = await paths(sink)
+    with pytest.raises(ChangedMeanwhileError):
+        await sink.replace(path, pieces(b"[22]"), known=Known(None))
+    second = await sink.replace(path, pieces(b"[333]"), known=Known(first))
+    with pytest.raises(ChangedMeanwhileError):
+        await sink.replace(path, pieces(b"[4444]"), known=Known(first))
+    assert await content(sink, path) == b"[333]"
+    assert await sink.tag(path) == second
+    assert await paths(sink) == before
+
+
+async def test_a_checksum_is_that_of_the_content_or_unknown(sink: Sink) -> None:
+    """What the storage keeps of a recording is its SHA-256; it may keep none."""
+    await sink.put(PATH, b"sound")
+    assert await sink.checksum(PATH) in {None, hashlib.sha256(b"sound").hexdigest()}
+
+
+async def test_sizes_of_many_files_are_told_in_order(sink: Sink) -> None:
+    """However many are asked for, each has its size, also after something was written since."""
+    wanted = [f"acme/shop/2026-01-01/CA{number}/combined.redacted.wav" for number in range(30)]
+    for number, path in enumerate(wanted[:-1]):
+        await sink.put(path, b"x" * number)
+    assert await sink.sizes(wanted[::-1]) == [None, *reversed(range(29))]
+    await sink.put(wanted[-1], b"new")
+    assert await sink.sizes(wanted) == [*range(29), 3]
 
 
 async def test_feeding_gives_every_byte_in_order(sink: Sink) -> None:
@@ -178,15 +263,30 @@ async def test_sweeping_removes_what_a_dead_run_left_and_nothing_else(open_sink:
     for upload in left:
         await upload.write(b"half")
     folder = PATH.rpartition("/")[0]
+    begun = len(await paths(mine)) - len(kept)  # stores show none of it
+    assert begun in {0, 2}
     assert await mine.sweep({OTHER_RUN}, ["acme"]) == 0
     assert await mine.sweep({"20260101T000000Z-0003"}, [folder]) == 0
-    assert await mine.sweep({OTHER_RUN}, [folder, "acme/nowhere"]) == 1
-    assert len(await paths(mine)) == len(kept) + 1
+    assert await mine.sweep({OTHER_RUN}, [folder, "acme/nowhere"]) == begun / 2
+    assert len(await paths(mine)) == len(kept) + begun / 2
     assert await mine.sweep(None, None) == 0
-    assert await open_sink(OTHER_RUN).sweep(None, None) == 1
+    assert await open_sink(OTHER_RUN).sweep(None, None) == begun / 2
     assert await paths(mine) == kept
     for upload in left:
         await upload.abort()
+
+
+def process_that_is_gone() -> int:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+def drop_lock_of_system(hold: Hold) -> None:
+    """As the kernel does when a process dies; stores have none."""
+    for each in hold.holds if isinstance(hold, MountedHold) else [hold]:
+        if isinstance(each, FolderHold):
+            each._let_go_of_lock()
 
 
 async def test_one_run_at_a_time_holds_the_archive(open_sink: OpenSink) -> None:
@@ -205,6 +305,26 @@ async def test_one_run_at_a_time_holds_the_archive(open_sink: OpenSink) -> None:
     taken = await second.hold(other)
     assert taken.taken_over_from is None
     await taken.release()
+
+
+async def test_a_holder_that_was_taken_for_dead_learns_it(open_sink: OpenSink) -> None:
+    """A run whose process is gone is taken over at once, and may not go on holding."""
+    first, second = open_sink(), open_sink(OTHER_RUN)
+    await first.prepare()
+    here = os.uname().nodename
+    dead = Holder(RUN, here, process_that_is_gone(), datetime(2026, 1, 1, tzinfo=UTC))
+    alive = Holder(OTHER_RUN, here, os.getpid(), datetime(2026, 1, 2, tzinfo=UTC))
+    lost = await first.hold(dead)
+    drop_lock_of_system(lost)
+    hold = await second.hold(alive)
+    assert hold.taken_over_from == dead
+    with pytest.raises(LostHoldError):
+        await lost.beat()
+    await lost.release()
+    assert await second.holder() == alive
+    await hold.beat()
+    await hold.release()
+    assert await second.holder() is None
 
 
 async def test_free_space_is_known_or_unlimited(sink: Sink) -> None:

@@ -282,6 +282,44 @@ def test_what_lies_in_two_partitions_stays_in_both_manifests(
     assert verified(exporter, exporter.archive)[1]["summary"]["ok"] == 6
 
 
+def test_a_second_copy_that_is_lost_goes_off_the_record(
+    exporter: Command, sandbox: Sandbox
+) -> None:
+    """Deleted or changed in the second of two partitions, it is told, and then told no more."""
+    head = "version: 1\ndefaults: {account_id: acme, project_id: shop}\nconversations: "
+    dated = "[" + ", ".join(f"{{id: CA{n}, started_at: 2026-05-20T10:00:00Z}}" for n in "123") + "]"
+
+    def export(conversations: str, *flags: str) -> str:
+        job = exporter.write("job.yaml", f"{head}{conversations}\n")
+        done = exporter("run", job, "--base-url", sandbox.base_url, *flags)
+        assert done.exit_code == 0, done.text
+        return done.stderr
+
+    export("[CA1, CA2, CA3]")
+    lose_ledger(exporter.archive)
+    export(dated)
+    export("[CA9]")  # which makes the ledger know both partitions
+    first, second, third = (f"acme/shop/undated/CA{n}/combined.redacted.wav" for n in "123")
+    (exporter.archive / first).unlink()
+    (exporter.archive / second).write_bytes(b"changed")
+    flipped = bytearray((exporter.archive / third).read_bytes())
+    flipped[-1] ^= 1
+    (exporter.archive / third).write_bytes(flipped)
+    code, found = verified(exporter, exporter.archive)
+    assert code == 6
+    assert statuses(found) == {first: "missing", second: "corrupt", third: "corrupt"}
+    before = len(sandbox.requests)
+    said = export(dated)
+    assert (said.count("copy.vanished"), said.count("copy.set_aside")) == (1, 1)
+    assert export(dated, "--recheck").count("copy.set_aside") == 1
+    assert len(sandbox.requests) == before
+    code, found = verified(exporter, exporter.archive)
+    assert (code, found["summary"]["ok"]) == (0, 4)
+    assert [one["kind"] for one in found["warnings"]] == ["set_aside", "set_aside"]
+    told = json.loads((exporter.archive / "acme/shop/undated/manifest.json").read_bytes())
+    assert [one["conversation_id"] for one in told["recordings"]] == ["CA9"]
+
+
 def test_an_archive_that_is_not_mounted_is_not_filled_anew(
     archive: Path, exporter: Command, run: Callable[..., Finished]
 ) -> None:

@@ -260,3 +260,90 @@ def test_never_and_always_raw_contradict_each_other(exporter: Command, calls: Sa
     assert done.exit_code == 2
     assert "--require-raw: found both never_raw and require_raw" in done.stderr
     assert not calls.requests
+
+
+# Policies of single projects.
+
+
+def two_projects(redaction: str, raw_project: str = "p") -> str:
+    """Twenty conversations in each of two projects, raw ones in one of them only."""
+    entries = "".join(
+        f"- {{id: CA{number:03}, project_id: {project}, redaction: {asked}}}\n"
+        for project in ("p", "q")
+        for asked in [redaction if project == raw_project else "[redacted]"]
+        for number in range(20)
+    )
+    return f"version: 1\ndefaults: {{account_id: a}}\nconversations:\n{entries}"
+
+
+def test_never_raw_in_one_project(exporter: Command, calls: Sandbox) -> None:
+    """Raw is refused in the projects of the policy alone; in others it is fetched."""
+    exporter.write("job.yaml", two_projects("[redacted, raw]"))
+    base = ("run", "job.yaml", "--base-url", calls.base_url, "--config")
+    exporter.write("strict.yaml", "policies: [{project_id: q}, {account_id: a, never_raw: true}]")
+    exporter.write("other.yaml", "policies: [{project_id: q, never_raw: true}]")
+
+    refused = exporter(*base, "strict.yaml")
+
+    assert refused.exit_code == 2
+    assert "never_raw is set, and 20 entries ask for raw" in refused.stderr
+    assert "job.yaml:4:3: a/p/CA000\n" in refused.stderr
+    assert "a/q/" not in refused.stderr
+    assert not calls.requests
+
+    done = exporter(*base, "other.yaml")
+
+    assert done.exit_code == 0, done.stderr
+    raw = [request for request in calls.requests if not request.redacted]
+    assert {request.project for request in raw} == {"p"}
+    assert len(raw) == 20
+    assert done.results()["run"]["config"]["policies"][0]["never_raw"] is True
+
+
+@pytest.mark.parametrize(("strict", "exit_code"), [("p", 7), ("q", 0)])
+def test_require_raw_in_one_project(
+    exporter: Command, calls: Sandbox, strict: str, exit_code: int
+) -> None:
+    """Suspected access counts in the projects that require raw; in others it is a warning."""
+    exporter.environment["POLYAI_API_KEY"] = NO_PII
+    exporter.environment["EXPORTER_POLICIES"] = json.dumps(
+        [{"project_id": strict, "require_raw": True}]
+    )
+    exporter.write("job.yaml", two_projects("[redacted, raw]"))
+
+    done = exporter("run", "job.yaml", "--base-url", calls.base_url)
+
+    assert done.exit_code == exit_code, done.stderr
+    assert "pii_access.suspected_missing" in done.stderr
+    assert ("require_raw is set" in done.stderr) == (exit_code == 7)
+
+
+def test_a_project_has_its_own_number_of_identical_pairs(exporter: Command, calls: Sandbox) -> None:
+    """`enough_identical` of a policy counts in its project, in place of the general one."""
+    exporter.environment["POLYAI_API_KEY"] = NO_PII
+    exporter.environment["EXPORTER_POLICIES"] = json.dumps(
+        [{"project_id": "p", "enough_identical": 21}]
+    )
+    exporter.write("job.yaml", two_projects("[redacted, raw]"))
+    done = exporter("run", "job.yaml", "--base-url", calls.base_url, "--require-raw")
+    assert done.exit_code == 0, done.stderr
+    states = {each["project_id"]: each["state"] for each in done.results()["summary"]["pii_access"]}
+    assert states == {"p": "unknown", "q": "unknown"}
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "doctor"])
+def test_never_raw_in_one_project_refuses_queries_of_it(
+    exporter: Command, calls: Sandbox, command: str
+) -> None:
+    """What is looked for in such a project may not ask for raw; elsewhere it may."""
+    exporter.environment["EXPORTER_POLICIES"] = '[{"project_id": "q", "never_raw": true}]'
+    exporter.environment["EXPORTER_API__BASE_URL"] = calls.base_url
+    exporter.write(
+        "job.yaml",
+        "version: 1\ndefaults: {account_id: a, redaction: [raw]}\ndiscover:\n"
+        "- {project_id: p, from: -1d, to: today}\n- {project_id: q, from: -1d, to: today}\n",
+    )
+    done = exporter(command, "job.yaml")
+    assert done.exit_code == 2
+    assert "job.yaml:5:3: never_raw is set, and this query asks for raw" in done.text
+    assert not calls.requests

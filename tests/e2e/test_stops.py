@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ import pytest
 
 from exporter import export as exporter_export
 from exporter import running
-from exporter.sandbox import Match, Rule, Stall, Times
+from exporter.errors import DestinationError
+from exporter.pairing import Pairing
+from exporter.partitions import Partitions
+from exporter.sandbox import Match, Respond, Rule, Stall, Times
 from exporter.settings import Flag
 from exporter.sinks.local import LocalSink
-from exporter.stopping import Stop
+from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
 
 if TYPE_CHECKING:
     import subprocess
@@ -182,6 +186,147 @@ def test_a_signal_ends_planning_once_the_grace_is_over(
     assert code == 143
     assert 0 < len(hashed) < 20
     assert '"status": "interrupted"' in results.read_text()
+
+
+def exported(exporter: Command, sandbox: Sandbox, manifest: str) -> tuple[int, str]:
+    """Export in this process; returns the exit code and the results."""
+    job = exporter.write("job.yaml", manifest)
+    results = exporter.folder / "results.json"
+    code = running.run(
+        str(job),
+        manifest_format=None,
+        config_file=None,
+        flags=[Flag("--base-url", ("api", "base_url"), sandbox.base_url)],
+        results_file=results,
+        allow_missing=False,
+        progress=False,
+        json_summary=False,
+        environ=exporter.environment,
+    )
+    return code, results.read_text()
+
+
+@pytest.mark.parametrize("how", ["signal", "deadline", "failures"])
+@pytest.mark.parametrize(("fails", "code"), [(False, 0), (True, 1)], ids=["fine", "failing"])
+def test_what_comes_after_everything_is_done_changes_nothing(
+    exporter: Command,
+    start_sandbox: Callable[..., Sandbox],
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    code: int,
+    *,
+    fails: bool,
+) -> None:
+    """A run whose every recording has its outcome is what its outcomes say."""
+    gone = Rule(match=Match(conversation="CA1"), action=Respond(status=410, code="GONE"))
+    sandbox = start_sandbox(scenario=[gone] if fails else [])
+    stop = Stop()
+    write = Partitions.write
+
+    async def write_late(self: Partitions) -> int:
+        if how == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif how == "deadline":
+            stop.request(deadline_passed(timedelta(hours=1)))
+        else:
+            stop.request(too_many_failures(1))
+        await stop.event.wait()
+        return await write(self)
+
+    monkeypatch.setattr(running, "Stop", lambda: stop)
+    monkeypatch.setattr(Partitions, "write", write_late)
+    ended, results = exported(exporter, sandbox, f"{MANIFEST}- CA1\n- CA2\n")
+    assert ended == code
+    assert f'"status": "{"partial" if fails else "complete"}"' in results
+    assert f'"exit_code": {code}' in results
+
+
+def test_a_long_run_keeps_the_manifests_up_to_date(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one recording keeps it busy, the manifest tells what is archived by then."""
+    stuck = Rule(match=Match(conversation="CA3"), action=Stall(after_bytes=None))
+    sandbox = start_sandbox(scenario=[stuck])
+    stop = Stop()
+    write = Partitions.write
+    manifest = exporter.archive / "a" / "p" / "undated" / "manifest.json"
+    told: list[str] = []
+
+    async def write_and_look(self: Partitions) -> int:
+        written = await write(self)
+        if not stop.requested and written and manifest.read_text().count("conversation_id") == 2:
+            told.append(manifest.read_text())
+            stop.request(StopReason.of_signal(signal.SIGTERM))
+            stop.hurry.set()
+        return written
+
+    monkeypatch.setattr(running, "Stop", lambda: stop)
+    monkeypatch.setattr(exporter_export, "_MANIFESTS_EVERY", 0.01)
+    monkeypatch.setattr(Partitions, "write", write_and_look)
+    assert exported(exporter, sandbox, f"{MANIFEST}- CA1\n- CA2\n- CA3\n")[0] == 143
+    assert told == [manifest.read_text()]
+
+
+def test_a_manifest_that_cannot_be_written_stops_a_long_run(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is under way is finished and recorded, nothing new is begun, and the exit code is 4."""
+    slow = Rule(match=Match(conversation="CA1"), action=None, delay=0.3)
+    sandbox = start_sandbox(scenario=[slow])
+    exporter.environment["EXPORTER_LIMITS__CONCURRENCY"] = "1"
+    write = Partitions.write
+    failures = [DestinationError("no space left")]
+
+    async def write_in_trouble(self: Partitions) -> int:
+        if failures and sandbox.requests:
+            raise failures.pop()
+        return await write(self)
+
+    monkeypatch.setattr(exporter_export, "_MANIFESTS_EVERY", 0.01)
+    monkeypatch.setattr(Partitions, "write", write_in_trouble)
+    code, results = exported(exporter, sandbox, f"{MANIFEST}- CA1\n- CA2\n- CA3\n")
+    assert code == 4
+    assert (results.count('"status":"exported"'), results.count('"status":"cancelled"')) == (1, 2)
+    manifest = exporter.archive / "a" / "p" / "undated" / "manifest.json"
+    assert manifest.read_text().count("conversation_id") == 1
+
+
+def test_a_signal_that_keeps_pairs_from_being_compared_is_told(
+    exporter: Command, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is archived, but not compared: the run was cut short, and the next one goes on."""
+    stop = Stop()
+    compare = Pairing.run
+
+    async def compare_late(self: Pairing) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.event.wait()
+        return await compare(self)
+
+    monkeypatch.setattr(running, "Stop", lambda: stop)
+    monkeypatch.setattr(Pairing, "run", compare_late)
+    manifest = f"{MANIFEST}- {{id: CA1, redaction: [redacted, raw]}}\n"
+    assert exported(exporter, sandbox, manifest)[0] == 143
+
+
+def test_trouble_behind_a_signal_that_came_too_late_is_told(
+    exporter: Command, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal changed nothing; that the results cannot be written does: exit 4."""
+    stop = Stop()
+    write = Partitions.write
+
+    async def write_late(self: Partitions) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.event.wait()
+        (exporter.archive / "_exporter" / "runs").write_text("in the way")
+        return await write(self)
+
+    monkeypatch.setattr(running, "Stop", lambda: stop)
+    monkeypatch.setattr(Partitions, "write", write_late)
+    monkeypatch.setenv("XDG_STATE_HOME", str(exporter.folder / "state"))
+    assert exported(exporter, sandbox, f"{MANIFEST}- CA1\n")[0] == 4
+    assert list(exporter.folder.glob("state/exporter/results/*.results.json"))
 
 
 def test_a_third_signal_ends_the_process_as_it_stands(exporter: Command, sandbox: Sandbox) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.sandbox import Match, Rule, Stall
@@ -29,6 +32,39 @@ def test_a_manifest_at_the_top_is_no_partitions(exporter: Command, sandbox: Sand
     assert done.exit_code == 6
     (found,) = json.loads(done.stdout)["differences"]
     assert (found["status"], found["path"]) == ("unexpected", "manifest.json")
+
+
+def test_the_ledger_says_how_a_run_ended_whose_results_could_not_be_written(
+    exporter: Command, sandbox: Sandbox
+) -> None:
+    """Ledger, process and results agree; the next run writes the results where they belong."""
+    exporter.write(
+        "job.yaml",
+        "version: 1\ndefaults: {account_id: a, project_id: p}\nconversations: [CA1]\n",
+    )
+    command = ("run", "job.yaml", "--base-url", sandbox.base_url)
+    in_the_way = exporter.archive / "_exporter" / "runs"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file, where a folder is needed")
+
+    def told() -> list[tuple[str, int]]:
+        ledger = exporter.archive / "_exporter" / "ledger.sqlite"
+        with contextlib.closing(sqlite3.connect(ledger)) as db:
+            return db.execute("SELECT status, exit_code FROM runs ORDER BY id").fetchall()
+
+    done = exporter(*command, "--json")
+    assert done.exit_code == 4
+    assert told() == [("stopped", 4)]
+    elsewhere = json.loads(Path(json.loads(done.stdout)["results"]).read_bytes())
+    assert elsewhere["run"]["exit_code"] == 4
+    in_the_way.unlink()
+    assert exporter(*command).exit_code == 0
+    assert told() == [("stopped", 4), ("complete", 0)]
+    codes = sorted(
+        json.loads(path.read_bytes())["run"]["exit_code"]
+        for path in exporter.archive.glob("_exporter/runs/*/results.json")
+    )
+    assert codes == [0, 4]
 
 
 def test_a_deadline_while_waiting_for_another_run_is_a_deadline(

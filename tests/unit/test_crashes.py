@@ -42,6 +42,7 @@ from exporter.verify import NullWatcher, Scope, verify
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
 NOW = datetime(2026, 5, 21, tzinfo=UTC)
 AUDIO = AudioFormat("pcm_u8", 8000, 1, 8, 0.5)
@@ -61,6 +62,9 @@ class FragileFileSystem(FileSystem):
     unsynced_names: list[tuple[str, Path, Path | None]] = field(default_factory=list)
     unsynced_files: dict[int, list[Path]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        super().__init__()
+
     def _step(self) -> None:
         if self.steps_left is not None:
             self.steps_left -= 1
@@ -68,7 +72,8 @@ class FragileFileSystem(FileSystem):
         if self.crashed:
             raise CrashError
 
-    def create(self, path: Path, mode: int) -> int:
+    def create(self, path: Path | str, mode: int) -> int:
+        path = Path(path)
         self._step()
         descriptor = super().create(path, mode)
         self.unsynced_files[descriptor] = [path]
@@ -89,12 +94,14 @@ class FragileFileSystem(FileSystem):
         super().sync_folder(folder)
         self.unsynced_names = [one for one in self.unsynced_names if one[1].parent != folder]
 
-    def make_folder(self, folder: Path, mode: int) -> None:
+    def make_folder(self, folder: Path | str, mode: int) -> None:
+        folder = Path(folder)
         self._step()
         super().make_folder(folder, mode)
         self.unsynced_names.append(("folder", folder, None))
 
-    def link(self, source: Path, target: Path) -> None:
+    def link(self, source: Path | str, target: Path | str) -> None:
+        source, target = Path(source), Path(target)
         self._step()
         super().link(source, target)
         self._also_named(source, target)
@@ -109,7 +116,7 @@ class FragileFileSystem(FileSystem):
         self._also_named(source, target)
         self.unsynced_names.append(("rename", target, before))
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Path | str) -> None:
         self._step()
         super().unlink(path)
 
@@ -175,8 +182,7 @@ class Run:
                 self.system.steps_left = steps
                 left = await thread.run(ledger.left_run)
                 if left:
-                    await thread.run(ledger.end_run, "interrupted", 137, NOW)
-                    await thread.run(ledger.results_rendered, "{}")
+                    await thread.run(ledger.end_run, "interrupted", 137, NOW, "{}")
                 await self.sink.sweep(None, None)
                 await self._export(ledger, thread, names, in_pieces=in_pieces)
             finally:
@@ -201,7 +207,7 @@ class Run:
             if outcome.archived:
                 self.done.add(outcome.archived.path)
 
-        async def committed() -> None:
+        async def committed(_: Sequence[int]) -> None:
             """Nothing to check here."""
 
         recorder = Recorder(self.sink, ledger, thread, ended, committed)
@@ -215,8 +221,7 @@ class Run:
             recorder.close()
             await recording_task
         await partitions.write()
-        await thread.run(ledger.end_run, "complete", 0, NOW)
-        await thread.run(ledger.results_rendered, "{}")
+        await thread.run(ledger.end_run, "complete", 0, NOW, "{}")
 
     async def _write(self, name: str, *, in_pieces: bool) -> Archived:
         path = f"acme/shop/2026-05-21/{name}/user.raw.wav"
@@ -305,17 +310,15 @@ class Crashes(RuleBasedStateMachine):
         sink = LocalSink(self.root, run_id="reader", dir_mode=0o700, file_mode=0o600)
         findings = Findings()
         async with LedgerThread() as thread:
-            ledger = Ledger(self.root / "_exporter" / "ledger.sqlite", read_only=True)
             await verify(
                 sink,
-                ledger,
+                lambda: Ledger(self.root / "_exporter" / "ledger.sqlite", read_only=True),
                 thread,
                 findings,
                 scope=Scope(),
                 concurrency=2,
                 watcher=NullWatcher(),
             )
-            ledger.close()
         tally = findings.tally()
         findings.close()
         return tally

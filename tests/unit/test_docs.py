@@ -29,6 +29,7 @@ from exporter import cli, running, yamldoc
 from exporter.audio import encodings
 from exporter.certificate import REASONS
 from exporter.discovery import LeftOut
+from exporter.doctor import NAMES, State
 from exporter.errors import ErrorKind, ManifestError, UsageError
 from exporter.layout import Layout, LayoutStyle, path_part
 from exporter.loader import open_manifest
@@ -51,7 +52,13 @@ from exporter.sandbox import AudioSettings, Limits, World
 from exporter.sandbox.scenario import parse_scenario
 from exporter.sandbox.serve import parse_call_seconds
 from exporter.schemas import schema
-from exporter.settings import ApiSettings, CredentialSettings, Settings, load_settings
+from exporter.settings import (
+    ApiSettings,
+    CredentialSettings,
+    PolicySettings,
+    Settings,
+    load_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -392,9 +399,10 @@ def test_a_script_makes_a_manifest() -> None:
 # The config.
 
 
-def test_config_examples() -> None:
+@pytest.mark.parametrize("page", [CONFIG, PAGES["docs/object-stores.md"]], ids=["config", "stores"])
+def test_config_examples(page: str) -> None:
     """Each example is accepted, or refused in the words that stand in it."""
-    found = blocks(CONFIG, "yaml")
+    found = blocks(page, "yaml")
     assert found
     for text in found:
         refusal = REFUSED.search(text)
@@ -435,7 +443,11 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def test_every_setting_is_described() -> None:
     """The tables have each setting of the program once, and no others."""
-    entries = [f"credentials[].{name}" for name in CredentialSettings.model_fields]
+    kinds: dict[str, type[BaseModel]] = {
+        "credentials": CredentialSettings,
+        "policies": PolicySettings,
+    }
+    entries = [f"{key}[].{name}" for key, kind in kinds.items() for name in kind.model_fields]
     assert sorted(row.name for row in setting_rows()) == sorted([*leaves(Settings), *entries])
 
 
@@ -500,7 +512,7 @@ def test_the_complete_example_is_complete() -> None:
 
     def keys(mapping: dict[str, Any], prefix: str = "") -> Iterator[str]:
         for name, inner in mapping.items():
-            if isinstance(inner, dict):
+            if isinstance(inner, dict) and inner:
                 yield from keys(inner, f"{prefix}{name}.")
             else:
                 yield f"{prefix}{name}"
@@ -653,6 +665,22 @@ def test_jq_examples_work(number: int, tmp_path: Path) -> None:
         assert one.conversation_id == "CA03"
     else:
         assert done.stdout or "--quiet" in command
+
+
+# The doctor.
+
+
+def test_every_check_is_described() -> None:
+    """The table has each check of `exporter doctor`, in its order; the others its fields."""
+    page = PAGES["docs/doctor.md"]
+    assert tuple(code(row[0])[0] for row in table(page, "check", "says")) == NAMES
+    (shown,) = (json.loads(block) for block in blocks(page, "json"))
+    rows = table(page, "field", "is")
+    fields = [code(row[0])[0] for row in rows]
+    assert ["schema_version", *fields[:2], "checks"] == list(shown)
+    assert [name.removeprefix("checks[].") for name in fields[2:]] == list(shown["checks"][0])
+    (words,) = (text for name, text in rows if "state" in name)
+    assert code(words) == [state.value for state in State]
 
 
 # The sandbox.

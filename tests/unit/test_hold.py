@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
 
-from exporter.sinks.base import STALE_AFTER, HeldError, Holder, LostHoldError
-from exporter.sinks.folder_hold import FolderHold, read_holder
+from exporter import hold as exporter_hold
+from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
+from exporter.sinks.base import BEAT_EVERY, STALE_AFTER, HeldError, Holder, LostHoldError
+from exporter.sinks.folder_hold import FolderHold
+from exporter.sinks.folder_hold import read_holder as read_holder_file
+from exporter.sinks.signs_of_life import SignsOfLife
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from exporter.sinks.base import Sink
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -48,6 +54,35 @@ def held(folder: Path, run: str, **arguments: Any) -> FolderHold:
     return hold
 
 
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Who holds it, for somebody who looks once."""
+    return read_holder_file(folder / "holder.json", SignsOfLife())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def watched_to_death(folder: Path, run: str, **arguments: Any) -> FolderHold:
+    """Takes over what shows no sign of life for as long as it takes."""
+    clock = Clock()
+    signs = SignsOfLife(clock)
+    with pytest.raises(HeldError):
+        held(folder, run, signs=signs, **arguments)
+    clock.now += STALE_AFTER
+    return held(folder, run, signs=signs, **arguments)
+
+
 def pretend(folder: Path, **fields: object) -> None:
     """Make the holder's file say something else, its time of the last change stays."""
     path = folder / "holder.json"
@@ -73,14 +108,14 @@ def test_the_second_is_told_who_holds_it(tmp_path: Path, lock: dict[str, Any]) -
     assert caught.value.idle_seconds is not None
     asyncio.run(first.release())
     asyncio.run(held(tmp_path, "two", **lock).release())
-    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    assert names(tmp_path) == ["lock"]
 
 
 @pytest.mark.parametrize("lock", [{}, {"lock": unsupported}], ids=["lock", "no-lock"])
 def test_a_killed_process_is_taken_over_at_once(tmp_path: Path, lock: dict[str, Any]) -> None:
     """After `kill -9` nobody waits: the kernel, or the missing process, tells that it is dead."""
     subprocess.run([sys.executable, "-c", HOLD_AND_DIE, tmp_path, "die"], check=False)
-    assert read_holder(tmp_path / "holder.json") is None
+    assert read_holder(tmp_path) is None
     hold = held(tmp_path, "next", **lock)
     assert hold.taken_over_from
     assert hold.taken_over_from.run_id == "dead"
@@ -108,18 +143,69 @@ def test_a_living_process_is_not_taken_over_however_silent(tmp_path: Path) -> No
 async def test_another_machine_is_believed_alive_until_its_sign_of_life_is_old(
     tmp_path: Path, lock: dict[str, Any]
 ) -> None:
-    """Where neither lock nor process can be seen, only the age of the sign of life counts."""
+    """Where neither lock nor process can be seen, it is watched for a while, then taken over."""
     held(tmp_path, "far", lock=unsupported)
     pretend(tmp_path, machine="another")
     let_pass(tmp_path, STALE_AFTER / 2)
-    with pytest.raises(HeldError):
+    with pytest.raises(HeldError) as caught:
         held(tmp_path, "next", **lock)
-    assert read_holder(tmp_path / "holder.json")
+    assert not caught.value.may_be_dead
+    assert read_holder(tmp_path)
     let_pass(tmp_path, STALE_AFTER)
-    assert read_holder(tmp_path / "holder.json") is None
-    hold = held(tmp_path, "next", **lock)
+    with pytest.raises(HeldError) as caught:
+        held(tmp_path, "next", **lock)
+    assert caught.value.may_be_dead
+    assert read_holder(tmp_path) is None
+    hold = watched_to_death(tmp_path, "next", **lock)
     assert hold.taken_over_from
     await hold.release()
+
+
+@pytest.mark.parametrize("years", [-10, 10], ids=["past", "future"])
+async def test_a_wrong_clock_neither_kills_a_run_nor_keeps_a_dead_one_alive(
+    tmp_path: Path, years: int
+) -> None:
+    """However wrong the time of a sign of life: that it changes counts, and that it does not."""
+    far = held(tmp_path, "far", lock=unsupported)
+    pretend(tmp_path, machine="another")
+    clock = Clock()
+    signs = SignsOfLife(clock)
+
+    def look() -> HeldError:
+        with pytest.raises(HeldError) as caught:
+            held(tmp_path, "next", signs=signs)
+        return caught.value
+
+    def beat(number: int) -> None:
+        moment = datetime.now(UTC).timestamp() + years * 31_536_000 + number * BEAT_EVERY
+        os.utime(tmp_path / "holder.json", (moment, moment))
+
+    beat(0)
+    assert look().may_be_dead
+    for number in range(1, 20):
+        clock.now += BEAT_EVERY
+        beat(number)
+        assert not look().may_be_dead
+    clock.now += STALE_AFTER - 1
+    assert not look().may_be_dead
+    clock.now += 1
+    successor = held(tmp_path, "next", signs=signs)
+    assert successor.taken_over_from
+    with pytest.raises(LostHoldError):
+        await far.beat()
+    await successor.release()
+
+
+async def test_who_only_looks_sees_a_living_run_with_a_wrong_clock(tmp_path: Path) -> None:
+    """A sign of life from the future is not believed until it is seen to change."""
+    held(tmp_path, "far", lock=unsupported)
+    pretend(tmp_path, machine="another")
+    path = tmp_path / "holder.json"
+    signs = SignsOfLife()
+    let_pass(tmp_path, -1e6)
+    assert read_holder_file(path, signs) is None
+    let_pass(tmp_path, -BEAT_EVERY)
+    assert read_holder_file(path, signs)
 
 
 async def test_who_lost_its_hold_learns_it_with_the_next_beat(tmp_path: Path) -> None:
@@ -128,7 +214,7 @@ async def test_who_lost_its_hold_learns_it_with_the_next_beat(tmp_path: Path) ->
     await slow.beat()
     pretend(tmp_path, machine="another")
     let_pass(tmp_path, 2 * STALE_AFTER)
-    successor = held(tmp_path, "successor", lock=unsupported)
+    successor = watched_to_death(tmp_path, "successor", lock=unsupported)
     with pytest.raises(LostHoldError, match="successor"):
         await slow.beat()
     await slow.release()
@@ -147,19 +233,40 @@ def test_two_who_bury_the_same_dead_do_not_both_hold(
     pretend(tmp_path, machine="another")
     let_pass(tmp_path, 2 * STALE_AFTER)
     late = FolderHold(tmp_path, Holder("late", "host", 1, SINCE), lock=unsupported)
-    judged: Callable[..., bool] = late._is_dead
 
-    def judge_then_be_overtaken(other: Any) -> bool:
-        verdict = judged(other)
-        held(tmp_path, "fast", lock=unsupported)
-        return verdict
+    def judge_then_be_overtaken(_: object) -> bool:
+        watched_to_death(tmp_path, "fast", lock=unsupported)
+        return True
 
     monkeypatch.setattr(late, "_is_dead", judge_then_be_overtaken)
     with pytest.raises(HeldError):
         late.take()
-    holder = read_holder(tmp_path / "holder.json")
+    holder = read_holder(tmp_path)
     assert holder
     assert holder.run_id == "fast"
+
+
+async def test_a_sign_of_life_at_the_last_moment_is_respected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was judged dead and shows a sign of life before it is buried keeps its hold."""
+    slow = held(tmp_path, "slow", lock=unsupported)
+    pretend(tmp_path, machine="another")
+    let_pass(tmp_path, 2 * STALE_AFTER)
+    hasty = FolderHold(tmp_path, Holder("hasty", "host", 1, SINCE), lock=unsupported)
+
+    def judge_then_see_it_wake(_: object) -> bool:
+        slow._beat()
+        return True
+
+    monkeypatch.setattr(hasty, "_is_dead", judge_then_see_it_wake)
+    with pytest.raises(HeldError) as caught:
+        hasty.take()
+    assert caught.value.holder
+    assert caught.value.holder.run_id == "slow"
+    await slow.beat()
+    await slow.release()
+    assert names(tmp_path) == ["lock"]
 
 
 def refuse_links(*_: object) -> None:
@@ -173,5 +280,142 @@ def test_a_spoilt_file_counts_as_held_until_it_is_old(tmp_path: Path, content: b
     with pytest.raises(HeldError) as caught:
         held(tmp_path, "next")
     assert caught.value.holder is None
-    let_pass(tmp_path, 2 * STALE_AFTER)
-    held(tmp_path, "next")
+    watched_to_death(tmp_path, "next")
+
+
+# Signs of life that cannot be given.
+
+
+async def test_a_file_that_cannot_be_read_is_no_lost_hold(tmp_path: Path) -> None:
+    """Whatever keeps the file from being read: nothing proves that another run has it."""
+    hold = held(tmp_path, "one")
+    path, away = tmp_path / "holder.json", tmp_path / "away"
+    path.rename(away)
+    path.mkdir()  # who reads it gets an error of the operating system
+    with pytest.raises(DestinationError, match=r"cannot read .*holder\.json"):
+        await hold.beat()
+    path.rmdir()
+    path.write_bytes(b"{spoilt")
+    with pytest.raises(DestinationError, match="spoilt"):
+        await hold.beat()
+    away.rename(path)
+    await hold.beat()
+    await hold.release()
+    assert names(tmp_path) == ["lock"]
+
+
+async def test_an_unreadable_file_is_not_taken_over(tmp_path: Path) -> None:
+    """Who cannot read who holds the archive says so, instead of calling it held or free."""
+    (tmp_path / "holder.json").mkdir()
+    with pytest.raises(DestinationError, match="cannot read"):
+        held(tmp_path, "next")
+
+
+async def test_a_removed_file_is_put_back_while_nobody_could_have_taken_over(
+    tmp_path: Path,
+) -> None:
+    """Somebody tidied up `_exporter`: the run goes on to hold. After a long silence it does not."""
+    clock = Clock()
+    hold = held(tmp_path, "one", clock=clock)
+    for seconds in (BEAT_EVERY, STALE_AFTER - 1):
+        clock.now += seconds
+        (tmp_path / "holder.json").unlink()
+        await hold.beat()
+        holder = read_holder(tmp_path)
+        assert holder
+        assert holder.run_id == "one"
+    clock.now += STALE_AFTER
+    (tmp_path / "holder.json").unlink()
+    with pytest.raises(LostHoldError) as caught:
+        await hold.beat()
+    assert caught.value.run_id is None
+    await hold.release()
+
+
+class TroubledHold:
+    """Signs of life that fail as told."""
+
+    taken_over_from = None
+
+    def __init__(self, *troubles: Exception | None) -> None:
+        self.troubles = list(troubles)
+
+    async def beat(self) -> None:
+        if not self.troubles:
+            raise asyncio.CancelledError
+        if trouble := self.troubles.pop(0):
+            raise trouble
+
+    async def release(self) -> None:
+        """Nothing."""
+
+
+async def beaten(*troubles: Exception | None) -> tuple[list[ExporterError], float]:
+    """What a run is told that meets these troubles in a row, and after how many seconds."""
+    clock = Clock()
+    told: list[ExporterError] = []
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    with contextlib.suppress(asyncio.CancelledError):
+        await exporter_hold._beat(TroubledHold(*troubles), told.append, sleep=sleep, clock=clock)
+    return told, clock.now - 1000
+
+
+FAILED = DestinationError("cannot read holder.json: Too many open files")
+PATIENCE = int(STALE_AFTER / BEAT_EVERY) - 1  # beats in a row
+
+
+async def test_passing_trouble_is_put_up_with() -> None:
+    """Errors that end before others could take the run for dead change nothing, however often."""
+    passing = [*[FAILED] * (PATIENCE - 1), None]
+    assert (await beaten(*passing, *passing, *passing))[0] == []
+
+
+async def test_lasting_trouble_ends_the_run_before_another_may_take_over() -> None:
+    """It is told as trouble with the archive (exit 4), not as another run's hold (exit 5)."""
+    (told,), seconds = await beaten(None, *[FAILED] * PATIENCE)
+    assert isinstance(told, DestinationError)
+    assert "Too many open files" in told.message
+    assert seconds - BEAT_EVERY < STALE_AFTER
+
+
+@pytest.mark.parametrize(("run", "words"), [("r2", "run r2 took"), (None, "another run took")])
+async def test_a_lost_hold_is_told_at_once(run: str | None, words: str) -> None:
+    """Another run is proof: the first beat that meets it ends this one, with exit 5."""
+    (told,), seconds = await beaten(LostHoldError(run))
+    assert isinstance(told, ArchiveBusyError)
+    assert told.message.startswith(words)
+    assert seconds == BEAT_EVERY
+
+
+class DoubtfulSink:
+    """Held by one that may be dead, for so many looks."""
+
+    url = "archive"
+
+    def __init__(self, *answers: HeldError) -> None:
+        self.answers = list(answers)
+
+    async def hold(self, _: Holder) -> TroubledHold:
+        if self.answers:
+            raise self.answers.pop(0)
+        return TroubledHold()
+
+
+async def test_a_run_that_does_not_wait_still_watches_what_may_be_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without `--wait` it ends at once for who lives, and takes over from who is found dead."""
+    monkeypatch.setattr(exporter_hold, "_ASK_EVERY", 0)
+    dead = HeldError(Holder("far", "host", 1, SINCE), None, may_be_dead=True)
+    alive = HeldError(Holder("far", "host", 1, SINCE), 1.0)
+    me = Holder("me", "host", 2, SINCE)
+    never = asyncio.Event()
+    sink = DoubtfulSink(dead, dead, dead)
+    hold = await exporter_hold._take(cast("Sink", sink), me, timedelta(0), never)
+    assert isinstance(hold, TroubledHold)
+    sink = DoubtfulSink(dead, alive)
+    with pytest.raises(ArchiveBusyError):
+        await exporter_hold._take(cast("Sink", sink), me, timedelta(0), never)

@@ -249,8 +249,7 @@ def test_only_the_latest_run_is_kept_row_by_row(open_ledger: Callable[[], Ledger
         looked = ledger.look_up([recording(f"CA{n}") for n in range(200)])
         ledger.plan([(one, "archived", Outcome(Status.SKIPPED)) for one in looked])
         ledger.planning_ended(0, NOW)
-        ledger.end_run("complete", 0, NOW)
-        ledger.results_rendered("{}")
+        ledger.end_run("complete", 0, NOW, "{}")
         (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
         sizes.append(pages)
     assert ledger.totals().by_status[Status.SKIPPED] == 200
@@ -273,8 +272,7 @@ def test_a_killed_run_is_known_as_left_until_its_results_are_rendered(
     assert (left.run_id, left.status, left.seen_at) == ("r1", None, NOW)
     assert again.totals().by_status[Status.CANCELLED] == 1
     assert [one.conversation_id for one in again.perhaps_under_way(10)] == ["CA2"]
-    again.end_run("interrupted", 137, NOW)
-    again.results_rendered("{}")
+    again.end_run("interrupted", 137, NOW, "{}")
     assert open_ledger().left_run() is None
 
 

@@ -61,8 +61,7 @@ def run(
     ledger.record(
         [(one.seq, outcome(outcomes[one.recording.conversation_id], one)) for one in planned], now
     )
-    ledger.end_run("partial", 1, now)
-    ledger.results_rendered("{}")
+    ledger.end_run("partial", 1, now, "{}")
 
 
 def outcome(status: Status, planned: Planned) -> Outcome:

@@ -118,6 +118,31 @@ def test_a_pair_is_completed_by_a_later_run(ledger: Ledger) -> None:
     assert told(ledger) == [CONFIRMED]
 
 
+@pytest.mark.parametrize("again", ["", "c" * 64])
+def test_a_pair_is_complete_when_neither_half_is_to_be_fetched(ledger: Ledger, again: str) -> None:
+    """While a run goes on, a half that it still fetches anew is not compared with the other."""
+    asked = [recording("CA1", REDACTED), recording("CA1", RAW), recording("CA2", RAW)]
+    if again:
+        run(ledger, asked, "run-1")
+    ledger.begin_run("run-2", NOW, "{}")
+    ledger.plan((one, "x", None) for one in ledger.look_up(asked))
+    planned = ledger.planned(0, 10)
+    numbers = [one.seq for one in planned]
+    version = 2 if again else 1
+    outcomes = [
+        (one.seq, Outcome(Status.EXPORTED, archived(one.recording, again, version), attempts=1))
+        for one in planned
+    ]
+    ledger.record([outcomes[1], outcomes[2]], NOW)
+    assert ledger.pairs_among(numbers) == []
+    ledger.record(outcomes[:1], NOW)
+    assert ledger.pairs_among(numbers[2:]) == []
+    (pair,) = ledger.pairs_among(numbers)
+    assert (pair.recording, pair.raw.version, pair.redacted.version) == (asked[1], version, version)
+    ledger.record_pairs([Compared(pair, CONFIRMED, "KEY")], NOW)
+    assert ledger.pairs_among(numbers) == to_compare(ledger) == []
+
+
 def test_what_was_not_compared_is_found_again(ledger: Ledger) -> None:
     """A run that ended before it compared leaves no evidence, and the next is given the pair."""
     asked = [recording("CA1", REDACTED), recording("CA1", RAW)]
@@ -210,7 +235,7 @@ def test_a_ledger_without_pairs_gets_them(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         back_to_version_4(db)
         db.execute("DROP VIEW proofs")
-        for table in ("pairs", "also_held", "found", "listed", "windows", "queries"):
+        for table in ("pairs", "also_held"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 2")
     db.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +23,7 @@ from exporter.pairing import Pairing
 from exporter.sandbox import AudioSettings, World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from exporter.ledger import Ledger
     from exporter.sinks.base import Sink
@@ -67,7 +68,12 @@ class Book:
 
     def pairs_to_compare(self, after: int, limit: int) -> tuple[int | None, list[Pair]]:
         page = self.pairs[after : after + min(limit, 2)]
-        return (after + len(page), page) if page else (None, [])
+        known = [one.pair for one in self.compared]
+        new = [pair for pair in page if pair not in known]
+        return (after + len(page), new) if page else (None, [])
+
+    def pairs_among(self, numbers: Sequence[int]) -> list[Pair]:
+        return [pair for pair in self.pairs if pair.conversation in numbers]
 
     def record_pairs(self, compared: list[Compared], _: datetime) -> None:
         self.compared += compared
@@ -91,16 +97,77 @@ def of(count: int) -> tuple[Book, Files]:
     return Book(pairs), Files(files)
 
 
+def pairing_of(
+    book: Book, files: Files, thread: LedgerThread, stop: asyncio.Event | None = None
+) -> Pairing:
+    return Pairing(
+        cast("Sink", files),
+        cast("Ledger", book),
+        thread,
+        credential_of=lambda account, project: f"{account}-{project}",
+        stop=stop or asyncio.Event(),
+    )
+
+
 async def compared(book: Book, files: Files, stop: asyncio.Event | None = None) -> int:
     async with LedgerThread() as thread:
-        pairing = Pairing(
-            cast("Sink", files),
-            cast("Ledger", book),
-            thread,
-            credential_of=lambda account, project: f"{account}-{project}",
-            stop=stop or asyncio.Event(),
-        )
-        return await pairing.run()
+        return await pairing_of(book, files, thread, stop).run()
+
+
+class Told(Book):
+    """Says when something was recorded."""
+
+    def __init__(self, pairs: list[Pair]) -> None:
+        super().__init__(pairs)
+        self.recorded = threading.Semaphore(0)
+
+    def record_pairs(self, compared: list[Compared], now: datetime) -> None:
+        super().record_pairs(compared, now)
+        self.recorded.release()
+
+
+async def test_pairs_are_compared_while_downloads_go_on() -> None:
+    """What is offered is recorded before the downloads have ended, and the rest afterwards."""
+    plain, files = of(5)
+    book = Told(plain.pairs)
+    async with LedgerThread() as thread:
+        pairing = pairing_of(book, files, thread)
+        beside = asyncio.create_task(pairing.beside())
+        for offered in ([3], [], [0, 1]):
+            pairing.offer(offered)
+        for _ in range(2):
+            await asyncio.to_thread(book.recorded.acquire)
+        assert [one.pair.conversation for one in book.compared] == [3, 0, 1]
+        pairing.close()
+        await beside
+        assert await pairing.run() == 5
+    assert sorted(one.pair.conversation for one in book.compared) == list(range(5))
+
+
+async def test_what_waits_too_long_is_compared_at_the_end() -> None:
+    """A comparison slower than the downloads keeps a bounded number of them in mind."""
+    book, files = of(3)
+    async with LedgerThread() as thread:
+        pairing = pairing_of(book, files, thread)
+        for _ in range(1000):
+            pairing.offer([0])
+        assert pairing._archived.qsize() < 1000
+        pairing.close()
+        await pairing.beside()
+        assert book.compared == []
+        assert await pairing.run() == 3
+
+
+async def test_a_stop_ends_what_goes_on_beside_the_downloads() -> None:
+    """Once the run is to end, nothing that was offered is opened any more."""
+    book, files = of(2)
+    stop = asyncio.Event()
+    stop.set()
+    async with LedgerThread() as thread:
+        pairing = pairing_of(book, files, thread, stop)
+        pairing.offer([0, 1])
+        await pairing.beside()
+    assert (book.compared, files.opened) == ([], 0)
 
 
 async def test_every_pair_is_compared() -> None:

@@ -22,12 +22,16 @@ def conversation(number: int, redaction: tuple[Redaction, ...] | None) -> Conver
     return Conversation("a", "p", f"CA{number:03}", redaction=redaction, location=place)
 
 
+def everywhere(*_: str) -> bool:
+    return True
+
+
 @given(st.lists(variants, max_size=30), st.sampled_from([(REDACTED,), (REDACTED, RAW)]))
 def test_never_raw(asked: list[tuple[Redaction, ...] | None], default: tuple[Redaction]) -> None:
     """A manifest passes if nothing in it is raw; else the first ten are named, and all counted."""
     conversations = [conversation(number, each) for number, each in enumerate(asked)]
     raw = [number for number, each in enumerate(asked) if RAW in (each or default)]
-    checked = without_raw(conversations, Choice((Direction.COMBINED,), default))
+    checked = without_raw(conversations, Choice((Direction.COMBINED,), default), everywhere)
     if not raw:
         assert list(checked) == conversations
         return
@@ -45,7 +49,23 @@ def test_never_raw(asked: list[tuple[Redaction, ...] | None], default: tuple[Red
 def test_never_raw_without_places() -> None:
     """An entry whose place is not known is named by its identifiers."""
     with pytest.raises(ManifestError, match="1 entry asks for raw recordings:\n  a/p/CA1"):
-        list(without_raw([Conversation("a", "p", "CA1", redaction=(RAW,))], REDACTED_ONLY))
+        list(
+            without_raw(
+                [Conversation("a", "p", "CA1", redaction=(RAW,))], REDACTED_ONLY, everywhere
+            )
+        )
+
+
+def test_never_raw_in_one_project() -> None:
+    """Elsewhere raw may be asked for; the entries of that project alone are named."""
+    asked = [Conversation("a", project, "CA1", redaction=(RAW,)) for project in ("p", "q")]
+
+    def forbidden(*project: str) -> bool:
+        return project == ("a", "q")
+
+    assert list(without_raw(asked[:1], REDACTED_ONLY, forbidden)) == asked[:1]
+    with pytest.raises(ManifestError, match=r"1 entry asks for raw recordings:\n  a/q/CA1$"):
+        list(without_raw(asked, REDACTED_ONLY, forbidden))
 
 
 def test_require_raw() -> None:

@@ -9,8 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.ledger import Ledger, LedgerThread
+from exporter.model import Direction, Recording, Redaction
 from exporter.recovery import recover
+from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
+from exporter.settings import Settings
 from exporter.sinks.local import LocalSink
+from exporter.sinks.mounted import MountedSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,3 +55,37 @@ async def test_a_run_that_noted_itself_in_another_way_stops_no_other(
     assert events["results.not_written"]["run"] == DEAD
     assert ("run.was_killed" in events) == (status is None)
     assert half_written() == (status is not None)
+
+
+async def test_half_written_raw_recordings_are_looked_for_in_their_archive(tmp_path: Path) -> None:
+    """The folders of what a killed run was fetching are swept in every archive, and no others."""
+    here = "20260522T000000Z-0001"
+    main, raw = [
+        LocalSink(tmp_path / name, run_id=here, dir_mode=0o700, file_mode=0o600)
+        for name in ("main", "raw")
+    ]
+    info = RunInfo(
+        id=DEAD,
+        started_at=timestamp(NOW),
+        finished_at=timestamp(NOW),
+        exporter_version="0",
+        status=RunStatus.INTERRUPTED,
+        exit_code=137,
+        manifest=ManifestInfo(path="job.yaml", sha256=None),
+        archive=str(tmp_path / "main"),
+        surface=Settings().api.surface,
+        config=Settings().model_dump(mode="json"),
+    )
+    recording = Recording("acme", "shop", "CA1", Direction.USER, Redaction.RAW, None)
+    half_written = leave(tmp_path / f"raw/acme/shop/undated/CA1/.user.raw.wav.{DEAD}.part")
+    elsewhere = leave(tmp_path / f"raw/acme/shop/undated/CA2/.user.raw.wav.{DEAD}.part")
+    async with LedgerThread() as thread:
+        ledger = await thread.run(Ledger, tmp_path / "ledger.sqlite")
+        await thread.run(ledger.begin_run, DEAD, NOW, encode_run(info))
+        looked = await thread.run(ledger.look_up, [recording])
+        await thread.run(ledger.plan, [(looked[0], "new", None)])
+        sink = MountedSink(main, {"_raw": raw})
+        await sink.prepare()
+        await recover(sink, ledger, thread, mounts=["_raw"], taken_over_from=None)
+        await thread.run(ledger.close)
+    assert (half_written(), elsewhere()) == (False, True)

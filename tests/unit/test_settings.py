@@ -17,6 +17,7 @@ from exporter import yamldoc
 from exporter.errors import ConfigError
 from exporter.layout import LayoutStyle
 from exporter.model import Direction, Redaction, Surface
+from exporter.policy import Policy
 from exporter.settings import Flag, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -304,8 +305,40 @@ def test_mistakes_in_the_environment(environ: dict[str, str], message: str) -> N
         ),
         ("output: {timezone: 5}", "job.yaml:1:10: output.timezone: found 5, expected text"),
         (
-            "output: {url: s3://bucket}",
-            "job.yaml:1:10: output.url: found 's3://bucket', expected a folder on this machine",
+            "output: {url: ftp://host/dir}",
+            "job.yaml:1:10: output.url: found 'ftp://host/dir', expected a folder on this machine",
+        ),
+        (
+            "output: {url: 's3://bucket/a//b'}",
+            "job.yaml:1:10: output.url: found 's3://bucket/a//b', expected a prefix of letters",
+        ),
+        (
+            "output: {url: s3://b}",
+            "job.yaml:1:10: output.url: found 's3://b', expected s3:// and the name of a bucket",
+        ),
+        (
+            "object_store: {endpoint: http://store.example.com}",
+            "job.yaml:1:16: object_store.endpoint: over plain http recordings would be sent",
+        ),
+        (
+            "object_store: {lock_for: 1d}",
+            "job.yaml:1:16: object_store.lock_for: found only one of lock_mode and lock_for",
+        ),
+        (
+            "object_store: {kms_key_id: k}",
+            "job.yaml:1:16: object_store.kms_key_id: found a key, but encryption is not aws:kms",
+        ),
+        (
+            "object_store: {encryption: AES128}",
+            "job.yaml:1:16: object_store.encryption: found 'AES128', expected one of: AES256",
+        ),
+        (
+            "object_store: {tags: [a]}",
+            "job.yaml:1:16: object_store.tags: found a list, expected a mapping of names",
+        ),
+        (
+            "object_store: {tags: {'a?': b}}",
+            "job.yaml:1:16: object_store.tags: found a mapping, expected names of 1 to 128",
         ),
         ("output: {url: ' '}", "job.yaml:1:10: output.url: found ' ', expected a folder"),
         ('output: {url: "a\\0b"}', "job.yaml:1:10: output.url: found 'a\\x00b', expected a folder"),
@@ -325,6 +358,22 @@ def test_mistakes_in_the_environment(environ: dict[str, str], message: str) -> N
         (
             "credentials: []",
             "job.yaml:1:1: credentials: found an empty list, expected at least one",
+        ),
+        (
+            "policies: {never_raw: true}",
+            "job.yaml:1:1: policies: found a mapping, expected a list of mapping",
+        ),
+        (
+            "policies: [{project_id: p, never_rav: true}]",
+            "job.yaml:1:28: policies[0]: found the unknown key 'never_rav' (did you mean",
+        ),
+        (
+            "policies: [{never_raw: true}, {never_raw: true, require_raw: true}]",
+            "job.yaml:1:49: policies[1].require_raw: found both never_raw and require_raw",
+        ),
+        (
+            "policies: [{enough_identical: 0}]",
+            "job.yaml:1:13: policies[0].enough_identical: found 0, expected a number greater",
         ),
         (
             "credentials: [{account_id: 5, api_key_env: A}]",
@@ -532,6 +581,31 @@ def test_switches(text: str, *, value: bool) -> None:
     assert load(f"api: {{allow_insecure_http: {text}}}").api.allow_insecure_http is value
     environ = {"EXPORTER_API__ALLOW_INSECURE_HTTP": text.strip("'")}
     assert load(environ=environ).api.allow_insecure_http is value
+
+
+@pytest.mark.parametrize(
+    ("url", "stored"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("S3://bucket/calls/", "s3://bucket/calls"),
+        ("gs://my-bucket.example/a/b=c", "gs://my-bucket.example/a/b=c"),
+        ("az://container/calls", "az://container/calls"),
+        ("file:///srv/calls", "file:///srv/calls"),
+        ("./archive", "./archive"),
+    ],
+)
+def test_archives(url: str, stored: str) -> None:
+    """A folder, or a place in an object store, always written the same way."""
+    assert load_settings(environ={"EXPORTER_OUTPUT__URL": url}).output.url == stored
+
+
+@pytest.mark.parametrize(
+    "text", ["team=voice, cost centre=a b", '{"team": "voice", "cost centre": "a b"}']
+)
+def test_tags_in_the_environment(text: str) -> None:
+    """Tags are written as pairs, or as JSON."""
+    settings = load_settings(environ={"EXPORTER_OBJECT_STORE__TAGS": text})
+    assert settings.object_store.tags == {"team": "voice", "cost centre": "a b"}
 
 
 def test_words_in_any_case() -> None:
@@ -760,6 +834,21 @@ def test_the_settings_that_work() -> None:
         "output.timezone",
         "output.dir_mode",
         "output.file_mode",
+        "object_store.endpoint",
+        "object_store.region",
+        "object_store.allow_insecure_http",
+        "object_store.ca_file",
+        "object_store.retry_timeout",
+        "object_store.tags",
+        "object_store.storage_class",
+        "object_store.encryption",
+        "object_store.kms_key_id",
+        "object_store.bucket_key",
+        "object_store.lock_mode",
+        "object_store.lock_for",
+        "output.raw_url",
+        "output.raw_dir_mode",
+        "output.raw_file_mode",
         "output.state_dir",
         "export.directions",
         "export.redaction",
@@ -775,6 +864,7 @@ def test_the_settings_that_work() -> None:
         "export.metadata_pii",
         "export.recheck",
         "export.refresh",
+        "policies",
         "limits.concurrency",
         "limits.requests_per_second",
         "limits.adaptive",
@@ -810,6 +900,44 @@ def test_the_defaults() -> None:
         "max_retry_after": 300,
         "max_outage": 120,
     }
+
+
+def test_the_first_policy_that_matches_holds() -> None:
+    """Account and project choose it, and what stands behind it does not count there."""
+    settings = load(
+        "export: {enough_identical: 30}\npolicies:\n"
+        "  - {account_id: a, project_id: open}\n"
+        "  - {account_id: a, never_raw: true}\n"
+        "  - {project_id: p, require_raw: true, enough_identical: 50}\n"
+    )
+    expected = {
+        ("a", "open"): Policy(never_raw=False, require_raw=False, enough_identical=30),
+        ("a", "p"): Policy(never_raw=True, require_raw=False, enough_identical=30),
+        ("b", "p"): Policy(never_raw=False, require_raw=True, enough_identical=50),
+        ("b", "q"): Policy(never_raw=False, require_raw=False, enough_identical=30),
+    }
+    assert {project: settings.policy_of(*project) for project in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["never_raw", "require_raw"])
+@given(everywhere=st.booleans(), here=st.booleans())
+def test_a_policy_loosens_nothing(name: str, *, everywhere: bool, here: bool) -> None:
+    """What `export` or a flag says of all projects holds in those with a policy, too."""
+    text = f"policies: [{{project_id: p, {name}: {str(here).lower()}}}]"
+    flags = [Flag(f"--{name}", ("export", name), value=True)] if everywhere else []
+    document = yamldoc.load(text, "job.yaml")
+    settings = load_settings(flags=flags, manifest_config=document, environ={})
+    assert getattr(settings.policy_of("a", "p"), name) == (everywhere or here)
+    assert getattr(settings.policy_of("a", "q"), name) == everywhere
+
+
+def test_policies_in_the_environment() -> None:
+    """They are JSON there, as the credentials are, and a mistake names the variable."""
+    text = '[{"project_id": "p", "never_raw": true}]'
+    settings = load_settings(environ={"EXPORTER_POLICIES": text})
+    assert settings.policy_of("a", "p").never_raw
+    with pytest.raises(ConfigError, match="environment variable EXPORTER_POLICIES: found 'p'"):
+        load_settings(environ={"EXPORTER_POLICIES": "p"})
 
 
 def test_settings_can_be_written_and_read_again() -> None:

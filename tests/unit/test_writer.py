@@ -22,7 +22,7 @@ from exporter.sinks.local import LocalSink
 from exporter.writer import GATHER_BYTES, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from pathlib import Path
 
 PATH = "acme/shop/2026-05-21/CA1/combined.redacted.wav"
@@ -241,10 +241,11 @@ class HaltingFileSystem(FileSystem):
     """Says when a file is about to get its final name, and waits until it may."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.arrived = threading.Event()
         self.may_go_on = threading.Event()
 
-    def link(self, source: Path, target: Path) -> None:
+    def link(self, source: Path | str, target: Path | str) -> None:
         self.arrived.set()
         self.may_go_on.wait()
         super().link(source, target)
@@ -253,7 +254,7 @@ class HaltingFileSystem(FileSystem):
 class SlowToCreate(HaltingFileSystem):
     """Waits at the creation of a file instead."""
 
-    def create(self, path: Path, mode: int) -> int:
+    def create(self, path: Path | str, mode: int) -> int:
         self.arrived.set()
         self.may_go_on.wait()
         return super().create(path, mode)
@@ -284,7 +285,7 @@ async def test_an_outcome_is_handed_over_even_by_who_is_cancelled(tmp_path: Path
     """A worker that is cancelled while it waits for a slow disk has left its outcome there."""
     ended: list[Outcome] = []
 
-    async def committed() -> None:
+    async def committed(_: Sequence[int]) -> None:
         """Nothing."""
 
     async with LedgerThread() as thread:

@@ -1,0 +1,336 @@
+"""The same work done by us and by the peers that this machine has: fetch, hash, keep, on loopback.
+
+    python benchmarks/downloads.py [--quick] [--folder FOLDER] [--rounds N] [--only NAME,NAME]
+                                   [--json FILE] [--svg FILE]
+
+nginx serves WAV files of 64 KiB, 1 MiB and 8 MiB. In each round every contestant fetches all of
+them once into a fresh folder, 16 at a time, in turn. A peer is followed by `openssl dgst -sha256`
+over what it fetched, in two processes. Ours does everything that a run does: manifest, plan, WAV
+check, hash, sync, ledger, partition manifest, results.
+
+Printed are medians over the rounds: files and megabytes a second, CPU seconds of all processes
+together, the largest process's peak memory. *Steady* leaves out what a run of one recording takes,
+so that a short benchmark tells of long runs; for all contestants alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.picture import bars
+from benchmarks.serving import find, nginx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AT_ONCE = 16
+WORK = {  # name: (bytes, files, files with --quick)
+    "64KiB": (64 * 1024, 8000, 2000),
+    "1MiB": (1024 * 1024, 1000, 200),
+    "8MiB": (8 * 1024 * 1024, 200, 40),
+}
+_HASHED = "find {folder} -type f -print0 | xargs -0 -P 2 -n 32 openssl dgst -sha256 > {hashes}"
+_PARFIVE = """\
+import sys, parfive
+downloader = parfive.Downloader(max_conn=16, max_splits=1, progress=False)
+for line in open(sys.argv[1]):
+    downloader.enqueue_file(line.strip(), path=sys.argv[2])
+failed = downloader.download().errors
+sys.exit(bool(failed))
+"""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What is to be fetched, and where to."""
+
+    server: str
+    name: str
+    count: int
+    folder: Path  # fresh; notes may lie beside it
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of every file."""
+        return [f"{self.server}/files/{self.name}/{number:06}.wav" for number in range(self.count)]
+
+    def note(self, ending: str, text: str) -> str:
+        """A file beside the folder; its name for a shell."""
+        path = self.folder.with_name(f"{self.folder.name}.{ending}")
+        path.write_text(text)
+        return shlex.quote(str(path))
+
+
+def curl(errand: Errand) -> str:
+    """One process, connections kept."""
+    lines = "".join(
+        f'url = "{address}"\noutput = "{errand.folder}/{number:06}.wav"\n'
+        for number, address in enumerate(errand.addresses)
+    )
+    return f"curl -sS --fail --parallel --parallel-max {AT_ONCE} -K {errand.note('curl', lines)}"
+
+
+def aria2(errand: Errand) -> str:
+    """One connection a file; it syncs what it writes."""
+    urls = errand.note("urls", "\n".join(errand.addresses))
+    return (
+        f"aria2c -q -i {urls} -d {errand.folder} -j {AT_ONCE} -x 1 -s 1 --file-allocation=none"
+        " --auto-file-renaming=false"
+    )
+
+
+def wget2(errand: Errand) -> str:
+    """Threads."""
+    urls = errand.note("urls", "\n".join(errand.addresses))
+    return f"wget2 -q -i {urls} -P {errand.folder} --max-threads={AT_ONCE} --no-robots"
+
+
+def rclone(errand: Errand) -> str:
+    """Go; it reads the server's listing first."""
+    remote = f"--http-url {errand.server}/files/{errand.name} :http:"
+    return (
+        f"rclone copy -q --config /dev/null --transfers {AT_ONCE} --checkers {AT_ONCE}"
+        f" --multi-thread-streams 0 {remote} {errand.folder}"
+    )
+
+
+def parfive(errand: Errand) -> str:
+    """Python, aiohttp and aiofiles as well."""
+    program = errand.note("py", _PARFIVE)
+    urls = errand.note("urls", "\n".join(errand.addresses) + "\n")
+    return f"{_parfive_python()} {program} {urls} {errand.folder} > /dev/null 2>&1"
+
+
+def exporter(errand: Errand) -> str:
+    """The whole of a run."""
+    entries = "".join(
+        f'{{"account_id":"a","project_id":"{errand.name}","id":"CA{number:06}",'
+        '"started_at":"2026-05-21T22:14:03Z"}\n'
+        for number in range(errand.count)
+    )
+    manifest = errand.note("jsonl", entries)
+    return (
+        f"{shlex.quote(sys.executable)} -m exporter run {manifest} -o {errand.folder}"
+        f" --base-url {errand.server} -j {AT_ONCE} --no-progress --log-level error"
+    )
+
+
+def _parfive_python() -> str:
+    return os.environ.get("PARFIVE_PYTHON", sys.executable)
+
+
+def _has_parfive() -> bool:
+    command = [_parfive_python(), "-c", "import parfive"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+def contestants() -> dict[str, Callable[[Errand], str]]:
+    """Ourselves, and the peers that are installed; the others are named."""
+    found: dict[str, Callable[[Errand], str]] = {"exporter": exporter}
+    for name, program, command in (
+        ("curl", "curl", curl),
+        ("rclone", "rclone", rclone),
+        ("wget2", "wget2", wget2),
+        ("aria2", "aria2c", aria2),
+    ):
+        if find(program):
+            found[name] = command
+        else:
+            print(f"{program} is not installed and is left out (Debian: apt-get install {name})")
+    if _has_parfive():
+        found["parfive"] = parfive
+    else:
+        print(
+            "parfive is left out: pip install parfive, in an environment that PARFIVE_PYTHON names"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One contestant, one errand."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+
+def fetch(name: str, command: Callable[[Errand], str], errand: Errand) -> Measured:
+    """Run it, and its hashing; all that it brought must be there.
+
+    Raises:
+        SystemExit: it failed, or brought less.
+    """
+    errand.folder.mkdir(parents=True)
+    script = command(errand)
+    if name != "exporter":
+        hashes = errand.folder.with_name(f"{errand.folder.name}.sha256")
+        script += " && " + _HASHED.format(folder=errand.folder, hashes=hashes)
+    environ = {
+        **os.environ,
+        "POLYAI_API_KEY": "made-up",
+        "EXPORTER_LIMITS__MIN_FREE_BYTES": "0",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program is compiled
+    begun = time.perf_counter()
+    process = subprocess.Popen(["/bin/sh", "-c", script], env=environ, stderr=subprocess.PIPE)  # noqa: S603
+    assert process.stderr is not None  # noqa: S101 (for the type checker)
+    said = process.stderr.read().decode(errors="replace")
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begun
+    brought = sum(1 for _ in errand.folder.rglob("*.wav"))
+    if os.waitstatus_to_exitcode(status) or brought != errand.count:
+        sys.exit(
+            f"{name} brought {brought} of {errand.count} files of {errand.name}:\n{said[-2000:]}"
+        )
+    return Measured(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def warm(size: int) -> None:
+    """Touch so much memory: a machine hands it out slowly the first time, to whoever is first."""
+    touch = (
+        "import mmap, sys; memory = mmap.mmap(-1, int(sys.argv[1]));"
+        "[memory.__setitem__(at, 1) for at in range(0, len(memory), mmap.PAGESIZE)]"
+    )
+    # In a process of its own: a child's peak memory is never told as less than its parent's.
+    subprocess.run([sys.executable, "-c", touch, str(size)], check=True)  # noqa: S603
+
+
+def compare(
+    server: str, folder: Path, work: dict[str, tuple[int, int]], rounds: int, only: set[str]
+) -> list[dict[str, Any]]:
+    """All contestants, all sizes, in turn."""
+    rows: list[dict[str, Any]] = []
+    entrants = {name: each for name, each in contestants().items() if not only or name in only}
+    for size_name, (size, count) in work.items():
+        runs: dict[str, list[Measured]] = {name: [] for name in entrants}
+        starts: dict[str, float] = {}
+        place = folder / size_name
+        for name, command in entrants.items():
+            one = Errand(server, f"one-{size_name}", 1, place / f"one-{name}")
+            starts[name] = min(
+                fetch(
+                    name, command, Errand(server, one.name, 1, place / f"one-{name}-{again}")
+                ).seconds
+                for again in range(3)
+            )
+        for number in range(rounds):
+            warm(size * count)
+            for name, command in entrants.items():
+                errand = Errand(server, size_name, count, place / f"{number}-{name}")
+                runs[name].append(fetch(name, command, errand))
+        shutil.rmtree(place)
+        os.sync()
+        rows += [
+            row(
+                name,
+                size_name=size_name,
+                size=size,
+                count=count,
+                runs=measured,
+                start=starts[name],
+            )
+            for name, measured in runs.items()
+        ]
+        show(rows[-len(runs) :])
+    return rows
+
+
+def row(
+    name: str, *, size_name: str, size: int, count: int, runs: list[Measured], start: float
+) -> dict[str, Any]:
+    """The medians of one contestant for one size."""
+    seconds = sorted(each.seconds for each in runs)
+    middle = statistics.median(seconds)
+    steady = middle - start
+    return {
+        "size": size_name,
+        "files": count,
+        "name": name,
+        "files_a_second": round(count / middle),
+        "megabytes_a_second": round(count * size / middle / 1e6, 1),
+        "steady_files_a_second": round((count - 1) / steady),
+        "steady_megabytes_a_second": round((count - 1) * size / steady / 1e6, 1),
+        "start_seconds": round(start, 3),
+        "spread": round((seconds[-1] - seconds[0]) / middle, 3),
+        "cpu_seconds": round(statistics.median(each.cpu_seconds for each in runs), 2),
+        "peak_mib": round(statistics.median(each.peak_mib for each in runs)),
+        "rounds": [asdict(each) for each in runs],
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """A table for people; ratios are ours to theirs."""
+    ours = next((each for each in rows if each["name"] == "exporter"), None)
+    print(
+        f"\n{rows[0]['files']} files of {rows[0]['size']}\n"
+        f"{'':10}{'files/s':>9}{'MB/s':>9}{'steady':>9}{'spread':>8}{'CPU s':>8}{'MiB':>6}"
+        "  ours/theirs"
+    )
+    for each in sorted(rows, key=lambda row: -row["steady_files_a_second"]):
+        ratio = ours["steady_files_a_second"] / each["steady_files_a_second"] if ours else 0
+        print(
+            f"{each['name']:10}{each['files_a_second']:9}{each['megabytes_a_second']:9}"
+            f"{each['steady_files_a_second']:9}{each['spread']:8.0%}{each['cpu_seconds']:8}"
+            f"{each['peak_mib']:6}  {ratio:.2f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Serve, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a quarter of the files, two rounds")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="contestants, separated by commas")
+    parser.add_argument("--sizes", default="", help="such as 64KiB,8MiB")
+    parser.add_argument("--folder", type=Path, help="where to keep what is fetched; must not exist")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--svg", type=Path)
+    arguments = parser.parse_args()
+    chosen = [name for name in WORK if not arguments.sizes or name in arguments.sizes.split(",")]
+    work = {name: (WORK[name][0], WORK[name][2 if arguments.quick else 1]) for name in chosen}
+    served = work | {f"one-{name}": (size, 1) for name, (size, _) in work.items()}
+    rounds = 2 if arguments.quick else arguments.rounds
+    with tempfile.TemporaryDirectory(prefix="served-", dir=_memory()) as source:
+        Path(source).chmod(0o755)  # nginx reads as somebody else when it is started by root
+        with nginx(Path(source) / "nginx", served) as server:
+            folder = arguments.folder or Path(tempfile.mkdtemp(prefix="fetched-")) / "here"
+            try:
+                rows = compare(
+                    server,
+                    folder.absolute(),
+                    work,
+                    rounds,
+                    set(filter(None, arguments.only.split(","))),
+                )
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+    if arguments.svg:
+        arguments.svg.write_text(bars(rows))
+
+
+def _memory() -> str | None:
+    """What is served comes from memory where that is to be had."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 (that folder is meant)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,473 @@
+"""Real object stores for tests, on loopback: SeaweedFS, Azurite, and a proxy that misbehaves."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
+_START_SECONDS = 60
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_until_served(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until something answers there with HTTP, whatever it says."""
+    parts = urlsplit(url)
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+        with (
+            contextlib.closing(connection),
+            contextlib.suppress(OSError, http.client.HTTPException),
+        ):
+            connection.request("GET", "/")
+            connection.getresponse().read()
+            return
+        assert process.poll() is None, log.read_text()[-2000:]
+        assert time.monotonic() < deadline, log.read_text()[-2000:]
+        time.sleep(0.1)
+
+
+class SeaweedFS:
+    """A SeaweedFS of its own, with its S3 gateway; can be killed and started again."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        (folder / "data").mkdir(parents=True)
+        self._log = folder / "log"
+        master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = free_ports(8)
+        identity = {
+            "name": "tests",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        self.url = f"http://127.0.0.1:{s3}"
+        self._arguments = [
+            program,
+            "-logtostderr",
+            "server",
+            f"-dir={folder / 'data'}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-master.telemetry=false",
+            f"-master.port={master}",
+            f"-master.port.grpc={master_grpc}",
+            "-master.volumeSizeLimitMB=128",
+            f"-volume.port={volume}",
+            f"-volume.port.grpc={volume_grpc}",
+            "-volume.max=500",
+            "-volume.minFreeSpace=1",
+            "-filer",
+            f"-filer.port={filer}",
+            f"-filer.port.grpc={filer_grpc}",
+            "-s3",
+            f"-s3.port={s3}",
+            f"-s3.port.grpc={s3_grpc}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-s3.iam=false",
+            "-s3.autoCreateBucket=false",
+            f"-s3.config={folder / 's3.json'}",
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        wait_until_served(self.url, self._process, self._log)
+
+    def kill(self) -> None:
+        """As a loss of power would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def restart(self) -> None:
+        """With what it had stored."""
+        self.kill()
+        self.start()
+
+    @cached_property
+    def client(self) -> Any:
+        """Amazon's own client: what it finds in a bucket is there."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            region_name="us-east-1",
+            config=Config(retries={"total_max_attempts": 10}),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """As users set it."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": "us-east-1",
+        }
+
+
+@dataclass
+class Bucket:
+    """A bucket of one test.
+
+    Attributes:
+        name: of the bucket.
+        server: where it is.
+        client: Amazon's own.
+    """
+
+    name: str
+    server: SeaweedFS
+    client: Any
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.name}/calls"
+
+    def names(self, prefix: str = "calls/") -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix
+        )
+        return [
+            each["Key"].removeprefix(prefix) for page in pages for each in page.get("Contents", ())
+        ]
+
+    def recordings(self) -> list[str]:
+        return [key for key in self.names() if key.endswith(".wav")]
+
+    def content(self, path: str) -> bytes:
+        found = self.client.get_object(Bucket=self.name, Key=f"calls/{path}")
+        with contextlib.closing(found["Body"]) as body:
+            content: bytes = body.read()
+        return content
+
+    def document(self, path: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.content(path))
+        return document
+
+    def results(self) -> dict[str, Any]:
+        """The newest results document."""
+        return self.document(max(key for key in self.names() if key.endswith("/results.json")))
+
+    def put(self, path: str, content: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=f"calls/{path}", Body=content)
+
+    def remove(self, path: str) -> None:
+        self.client.delete_object(Bucket=self.name, Key=f"calls/{path}")
+
+    def head(self, path: str) -> dict[str, Any]:
+        head: dict[str, Any] = self.client.head_object(
+            Bucket=self.name, Key=f"calls/{path}", ChecksumMode="ENABLED"
+        )
+        return head
+
+    def parts(self) -> list[str]:
+        """Uploads in parts that were neither finished nor aborted."""
+        found = self.client.list_multipart_uploads(Bucket=self.name)
+        return [each["Key"] for each in found.get("Uploads", ())]
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """One server for all tests."""
+    beside = Path(sys.executable).parent / "weed"
+    program = str(beside) if beside.exists() else shutil.which("weed")
+    if program is None:
+        pytest.skip("SeaweedFS is not installed: its package has no program for this platform")
+    server = SeaweedFS(program, tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def new_bucket(seaweedfs: SeaweedFS) -> Callable[..., Bucket]:
+    def new(**arguments: Any) -> Bucket:
+        bucket = Bucket(f"test-{uuid.uuid4().hex[:12]}", seaweedfs, seaweedfs.client)
+        bucket.client.create_bucket(Bucket=bucket.name, **arguments)
+        return bucket
+
+    return new
+
+
+@pytest.fixture
+def bucket(new_bucket: Callable[..., Bucket]) -> Bucket:
+    return new_bucket()
+
+
+@dataclass
+class Request:
+    """One request that came by."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    size: int
+
+
+@dataclass
+class Fault:
+    """What the proxy does with a request instead of passing it on.
+
+    Attributes:
+        status: answers this, with `code` as S3 tells it.
+        cut_after: closes the connection once so many bytes of the body came.
+        lose_answer: passes the request on, and closes the connection instead of answering.
+        spoil: changes a byte of the body on its way.
+    """
+
+    status: int | None = None
+    code: str = ""
+    cut_after: int | None = None
+    lose_answer: bool = False
+    spoil: bool = False
+
+
+@dataclass
+class Proxy:
+    """Stands before a store and writes down what passes.
+
+    Attributes:
+        target: the store's address.
+        fault: says what to do with a request; None passes it on.
+        requests: all that came by.
+    """
+
+    target: str
+    fault: Callable[[Request], Fault | None] = lambda _: None
+    requests: list[Request] = field(default_factory=list)
+    url: str = ""
+
+    def __enter__(self) -> Self:
+        handler = type("Handler", (_Handler,), {"owner": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+    def count(self, method: str, ending: str = "") -> int:
+        return sum(each.method == method and each.path.endswith(ending) for each in self.requests)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: Proxy
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (overrides)
+        """Nothing."""
+
+    def _handle(self) -> None:
+        parts = urlsplit(self.path)
+        size = int(self.headers.get("Content-Length") or 0)
+        request = Request(
+            self.command,
+            parts.path,
+            parse_qs(parts.query, keep_blank_values=True),
+            dict(self.headers),
+            size,
+        )
+        self.owner.requests.append(request)
+        fault = self.owner.fault(request) or Fault()
+        if fault.cut_after is not None:
+            self.rfile.read(min(size, fault.cut_after))
+            self.close_connection = True
+            return
+        body = self.rfile.read(size)
+        if fault.spoil and body:
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        if fault.status is not None:
+            text = f"<Error><Code>{fault.code}</Code><Message>made up</Message></Error>".encode()
+            self._answer(fault.status, {"Content-Type": "application/xml", "ETag": '"0"'}, text)
+            return
+        target = urlsplit(self.owner.target)
+        upstream = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
+        with contextlib.closing(upstream):
+            try:
+                upstream.putrequest(
+                    self.command, self.path, skip_host=True, skip_accept_encoding=True
+                )
+                for name, value in self.headers.items():
+                    upstream.putheader(name, value)
+                upstream.endheaders(body)
+                answer = upstream.getresponse()
+                content = answer.read()
+            except (OSError, http.client.HTTPException):
+                self.close_connection = True
+                return
+            if fault.lose_answer:
+                self.close_connection = True
+                return
+            self._answer(answer.status, dict(answer.headers), content)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle  # noqa: N815 (as the base says)
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        length = headers.get("Content-Length") if self.command == "HEAD" else str(len(content))
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", length or "0")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
+    """Before the session's SeaweedFS."""
+    with Proxy(seaweedfs.url) as started:
+        yield started
+
+
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+"""What Azurite's documentation tells everybody who uses it."""
+
+
+class Azurite:
+    """An Azurite of its own: Microsoft's emulator of Azure's blobs."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = folder / "log"
+        self._arguments = [
+            program,
+            "--blobHost=127.0.0.1",
+            f"--blobPort={port}",
+            f"--location={folder}",
+            "--silent",
+            "--skipApiVersionCheck",
+            "--disableTelemetry",
+        ]
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._arguments, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        wait_until_served(self.url, self._process, self._log)
+
+    def stop(self) -> None:
+        """At once: it takes its time to end by itself, and nothing is to be kept."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "AZURE_STORAGE_USE_EMULATOR": "true",
+            "AZURITE_BLOB_STORAGE_URL": self.url,
+            "AZURE_STORAGE_ACCOUNT_NAME": AZURITE_ACCOUNT,
+        }
+
+    def new_container(self) -> str:
+        """With a request of our own: `obstore` makes none."""
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        headers = {
+            "x-ms-date": f"{datetime.now(UTC):%a, %d %b %Y %H:%M:%S GMT}",
+            "x-ms-version": "2021-08-06",
+        }
+        lines = ["PUT", *[""] * 11, *(f"{key}:{value}" for key, value in headers.items())]
+        lines += [f"/{AZURITE_ACCOUNT}/{AZURITE_ACCOUNT}/{name}", "restype:container"]
+        digest = hmac.digest(
+            base64.b64decode(AZURITE_KEY), "\n".join(lines).encode(), hashlib.sha256
+        )
+        signature = base64.b64encode(digest).decode()
+        headers["Authorization"] = f"SharedKey {AZURITE_ACCOUNT}:{signature}"
+        parts = urlsplit(self.url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+        with contextlib.closing(connection):
+            path = f"/{AZURITE_ACCOUNT}/{name}?restype=container"
+            connection.request("PUT", path, headers=headers | {"Content-Length": "0"})
+            answer = connection.getresponse()
+            assert answer.status == 201, answer.read()
+        return name
+
+
+def _azurite_program() -> str:
+    """Where Azurite is; npm gets it once, into the repository's `.azurite`."""
+    if found := shutil.which("azurite-blob"):
+        return found
+    folder = Path(__file__).parents[1] / ".azurite"
+    folder.mkdir(exist_ok=True)
+    program = folder / "node_modules" / ".bin" / "azurite-blob"
+    with (folder / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests may run in several processes
+        if not program.exists():
+            npm = shutil.which("npm")
+            if npm is None:
+                pytest.skip("Azurite, the emulator of Azure's store, needs node and npm")
+            (folder / "package.json").write_text("{}\n")
+            done = subprocess.run(
+                [npm, "install", "--silent", "--no-fund", "--no-audit", "azurite@3.35"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=100,
+            )
+            if done.returncode:
+                pytest.skip(f"npm cannot get Azurite here: {(done.stderr or done.stdout)[-300:]}")
+    return str(program)
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """One emulator for all tests."""
+    server = Azurite(_azurite_program(), tmp_path_factory.mktemp("azurite"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
