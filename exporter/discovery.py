@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from exporter.asking import Asker
-    from exporter.listing import Listed, Listing, Page
+    from exporter.listing import Listing
+    from exporter.page import Listed, Page
     from exporter.window import Window
 
 _MOST_BARREN = 100  # pages in a row that bring nothing new

@@ -178,8 +178,7 @@ class _Run:
             mounts=archives.layout.mounts,
             taken_over_from=hold.taken_over_from,
         )
-        info = encode_run(run.info())
-        origin = settings.api.origin
+        info, origin = encode_run(run.info()), settings.api.origin
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info, origin=origin)
         pending = await run.thread.run(run.ledger.pending_projects, origin)
         for project in filter(job.credentials.covers, pending):
@@ -231,6 +230,7 @@ class _Run:
             carried=carry_over(self.ledger, self.job.settings, self.projects, now=self.job.now()),
             order=self._order(),
             stop=self.stop.hurry,
+            now=self.job.now(),
         )
         _log.info(
             "run.planned",
@@ -244,8 +244,8 @@ class _Run:
         self.is_planned = not self.stop.hurry.is_set()
         self.watcher.planned(totals)
         if not self.stop.hurry.is_set():  # else not all that was found is entered
-            deleted_before = self.job.settings.export.deleted_before(self.job.now())
-            await self.survey.compare(expired_before=deleted_before)
+            export = self.job.settings.export
+            await self.survey.compare(expired_before=export.deleted_before(self.job.now()))
 
     def _order(self) -> Order:
         """Of fetching: what the list finds may be about to be deleted."""
@@ -258,9 +258,8 @@ class _Run:
         Raises:
             ExporterError: what ended it early, but for requests to stop.
         """
-        recorder = Recorder(
-            self.sink, self.ledger, self.thread, self.watcher.ended, self._committed
-        )
+        places = self.sink, self.ledger, self.thread
+        recorder = Recorder(*places, self.watcher.ended, self._committed, now=self.job.now)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(recorder.run())

@@ -32,9 +32,10 @@ def manifest(
     yield ("\n".join(head) + "\nconversations:").encode()
     is_empty = True
     for batch in batches:
-        for one in batch:
+        lines = [f"\n  - {_entry(one, defaults)}" for one in batch]
+        if lines:
             is_empty = False
-            yield f"\n  - {_entry(one, defaults)}".encode()
+            yield "".join(lines).encode()
     yield b" []\n" if is_empty else b"\n"
 
 

@@ -148,6 +148,7 @@ async def plan_into(
     order: Order = Order.MANIFEST,
     archive: Ledger | None = None,
     stop: asyncio.Event | None = None,
+    now: datetime | None = None,
 ) -> Totals:
     """Enter every recording of the spool with what is to be done about it, then what was pending.
 
@@ -163,6 +164,7 @@ async def plan_into(
         order: of fetching.
         archive: the ledger that knows what is archived, if that is another one.
         stop: once set, nothing more is hashed, and what is left of the spool is not entered.
+        now: what is missing is noted with this time; None: it is now.
     """
     planning = _Planning(ledger, thread, sink, settings, layout, partitions, archive, stop)
     duplicates = 0
@@ -177,7 +179,7 @@ async def plan_into(
         async for wanted in carried.pages(thread):
             if await planning.enter(wanted, carried_over=True) is None:
                 break
-    await thread.run(ledger.planning_ended, duplicates, datetime.now(UTC), order=order)
+    await thread.run(ledger.planning_ended, duplicates, now or datetime.now(UTC), order=order)
     return await thread.run(ledger.totals)
 
 

@@ -28,6 +28,7 @@ class Recorder:
         sink: made durable before the ledger is told.
         ended: called with each outcome once it is on disk.
         committed: called after each batch, with the numbers of what was archived in it.
+        now: what time it is.
     """
 
     def __init__(
@@ -37,12 +38,15 @@ class Recorder:
         thread: LedgerThread,
         ended: Callable[[Outcome], None],
         committed: Callable[[Sequence[int]], Awaitable[None]],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._sink = sink
         self._ledger = ledger
         self._thread = thread
         self._ended = ended
         self._committed = committed
+        self._now = now
         self._queue: asyncio.Queue[tuple[int, Outcome] | None] = asyncio.Queue()
         self._has_room = asyncio.Event()
 
@@ -86,7 +90,7 @@ class Recorder:
             if outcome.status is Status.EXPORTED and outcome.archived
         }
         await self._sink.make_durable(paths.values())
-        await self._thread.run(self._ledger.record, batch, datetime.now(UTC))
+        await self._thread.run(self._ledger.record, batch, self._now())
         for _, outcome in batch:
             self._ended(outcome)
         await self._committed(list(paths))

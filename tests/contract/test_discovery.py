@@ -19,7 +19,8 @@ from exporter.api import Api
 from exporter.credentials import Credentials
 from exporter.discovery import Discovered, Discovery, LeftOut
 from exporter.errors import ErrorKind, ExporterError, FetchError
-from exporter.listing import PageReader, started_at_of
+from exporter.listing import started_at_of
+from exporter.page import PageReader
 from exporter.sandbox import (
     AudioSettings,
     BadPage,

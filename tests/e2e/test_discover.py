@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -347,6 +349,46 @@ def test_calls_in_progress_carry_a_mark(
     assert 15 <= sum(marked) <= 25
     assert "in_progress" not in yaml.safe_load(without.stdout)["conversations"][0]
     assert "left_out_in_progress" in without.stderr
+
+
+MEASURED = """
+import sys, tracemalloc
+from exporter import cli
+tracemalloc.start()
+try:
+    cli.app(sys.argv[1:], standalone_mode=False)
+finally:
+    print("peak", tracemalloc.get_traced_memory()[1], file=sys.stderr)
+"""
+
+
+@pytest.mark.timeout(400)
+def test_any_number_takes_the_same_memory(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Eight times the conversations fit into the same memory, and `plan` takes the manifest."""
+
+    def peak(per_day: int) -> int:
+        history = History(per_day=per_day, turns=1, seconds=(0.2, 0.4))
+        sandbox = start_sandbox(world=replace(WORLD, histories=(history,)))
+        arguments = ["discover", *QUERY, "--base-url", sandbox.base_url, "-o", f"{per_day}.yaml"]
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, *arguments],
+            cwd=exporter.folder,
+            env=exporter.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return int(done.stderr.rpartition("peak ")[2])
+
+    small, large = peak(1500), peak(12_000)
+    # The spool keeps its first MiB in memory; 10 500 conversations would take three times that.
+    assert large < small + 1_300_000
+    planned = exporter("plan", "12000.yaml", "--json")
+    assert json.loads(planned.stdout)["new"] == 12_000
 
 
 def test_never_raw(exporter: Command, sandbox: Sandbox) -> None:
