@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from exporter.errors import DestinationError, ErrorKind, FetchError
-from exporter.listing import PageOf
+from exporter.listing import PAGE, PageOf
 from exporter.loader.entry import BadValueError, check_identifier
 from exporter.model import Conversation, ErrorInfo
 
@@ -75,11 +75,13 @@ class Discovery:
     Args:
         asker: sends the requests.
         listing: knows the list API.
+        page_size: conversations to ask for at a time.
     """
 
-    def __init__(self, asker: Asker, listing: Listing) -> None:
+    def __init__(self, asker: Asker, listing: Listing, *, page_size: int = PAGE) -> None:
         self._asker = asker
         self._listing = listing
+        self._page_size = page_size
 
     async def discover(
         self, window: Window, take: Callable[[list[Conversation]], None]
@@ -111,7 +113,7 @@ class Discovery:
         cursors: set[bytes] = set()
         barren = 0
         while True:
-            page = await self._page(PageOf(window, cursor))
+            page = await self._page(PageOf(window, cursor, self._page_size))
             found.pages += 1
             new = self._new(window, page, seen, found)
             barren = 0 if new else barren + 1

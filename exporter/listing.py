@@ -41,7 +41,13 @@ _MARGIN = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class PageOf:
-    """Which page is asked for; `cursor` is None for the first, `limit` for as many as usual."""
+    """Which page is asked for.
+
+    Attributes:
+        window: of which list.
+        cursor: of the page before; None for the first.
+        limit: conversations, at most.
+    """
 
     window: Window
     cursor: str | None

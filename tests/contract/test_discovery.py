@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import listing
 from exporter.api import Api
 from exporter.credentials import Credentials
 from exporter.discovery import Discovered, Discovery, LeftOut
@@ -53,13 +52,8 @@ NOON = datetime(2026, 5, 21, 12, tzinfo=UTC)
 KEY = "sandbox-key"
 HISTORY = History(per_day=120, text_share=0.2, seconds=(20, 600), turns=1)
 WORLD = World(histories=(HISTORY,), audio=AudioSettings(seconds=(0.2, 0.4)))
-PAGES = 3  # of a day: 50 conversations each, see `_small_pages`
-
-
-@pytest.fixture(autouse=True)
-def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A day needs a few pages, and a sandbox no long time for them."""
-    monkeypatch.setattr(listing, "PAGE", 50)
+PAGE = 50
+PAGES = 3  # of a day
 
 
 class Noon:
@@ -103,7 +97,9 @@ async def discover(
     async with Api(
         checked, credentials, projects=[("ws-1", "P")], stop=stop, give_up=give_up
     ) as api:
-        found = await Discovery(api.asker, api.listing).discover(window, taken.extend)
+        found = await Discovery(api.asker, api.listing, page_size=PAGE).discover(
+            window, taken.extend
+        )
     return found, taken
 
 
