@@ -145,7 +145,7 @@ def objections(window: WindowInfo) -> Iterator[str]:
         yield "the equation does not balance: some conversations are lost from sight"
     if window.missing:
         which = "conversation" if window.missing == 1 else "conversations"
-        yield f"the list shrank: {window.missing} {which} that an earlier run found in it are gone"
+        yield f"the list shrank: it lacks {window.missing} {which} that an earlier run found in it"
     if count := window.left_out.get("unusable_id", 0):
         yield f"{count} found {REASONS['unusable_id']}"
 

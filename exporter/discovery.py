@@ -183,7 +183,7 @@ def _reason_against(one: Listed, window: Window) -> LeftOut | None:
 def _bad_paging(message: str, page: Page) -> FetchError:
     return FetchError(
         ErrorKind.BAD_PAGING,
-        f"the list of conversations cannot be read to its end: {message}",
+        message,
         correlation_id=page.correlation_id,
     )
 

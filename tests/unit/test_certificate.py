@@ -87,7 +87,7 @@ def test_what_speaks_against_a_window() -> None:
         "the list was not read to its end: the page was no page"
     ]
     (words,) = objections(window(missing=1))
-    assert "shrank: 1 conversation " in words
+    assert "shrank: it lacks 1 conversation " in words
     (words,) = objections(window(2, left_out={"unusable_id": 2}))
     assert words.startswith("2 found with an identifier")
     assert "does not balance" in next(objections(window(1)))
