@@ -24,7 +24,10 @@ _ENTER = (
     " SELECT o.conversation, o.variant, o.status, o.in_progress, :now, :now, 1, :run,"
     " o.error_kind, o.error_message, o.http_status, o.error_code, o.correlation_id"
     " FROM outcomes o WHERE {where}"
-    " ON CONFLICT (conversation, variant) DO UPDATE SET status = excluded.status,"
+    # What was pending and then fails is still to come: the next run asks again, whatever it names.
+    " ON CONFLICT (conversation, variant) DO UPDATE SET status = CASE"
+    " WHEN missing.status = 'pending' AND excluded.status = 'failed' THEN 'pending'"
+    " ELSE excluded.status END,"
     " in_progress = excluded.in_progress, asked_at = excluded.asked_at, runs = runs + 1,"
     " run = excluded.run, error_kind = excluded.error_kind,"
     " error_message = excluded.error_message, http_status = excluded.http_status,"

@@ -104,6 +104,15 @@ def test_everything_that_is_not_archived_is_kept_until_it_is(ledger: Ledger) -> 
     assert ledger.recordings() == 4
 
 
+def test_what_was_pending_and_fails_is_asked_for_again(ledger: Ledger) -> None:
+    """A bad night of the server loses no late recording, though its window has passed."""
+    run(ledger, "r1", {"CA1": Status.PENDING, "CA2": Status.FAILED})
+    run(ledger, "r2", {"CA1": Status.FAILED, "CA2": Status.FAILED})
+    assert [one.conversation_id for one in pending(ledger)] == ["CA1"]
+    run(ledger, "r3", {"CA1": Status.NOT_FOUND})
+    assert pending(ledger) == []
+
+
 def test_pending_ones_come_page_by_page_for_their_own_address(ledger: Ledger) -> None:
     """All of them, each once; none for another address of the API."""
     names = [f"CA{number}" for number in range(7)]
