@@ -171,6 +171,8 @@ def understand(path: str, query: str, secret: str, world: World) -> Asked | None
             endpoint = Endpoint.AUDIO if rest else Endpoint.CONVERSATION
         case _:
             return None
+    if surface is Surface.PLATFORM_V3 and account:
+        world.meet(account, project)
     values = parse_qs(query, keep_blank_values=True)
     directions = {str(direction): direction for direction in Direction}
     truths = {"true": True, "false": False}

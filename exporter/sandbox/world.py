@@ -99,6 +99,9 @@ DEFAULT_KEYS: Final = (
 """Keys of the default world; none of them opens anything but a sandbox."""
 
 
+_MOST_MET: Final = 10_000  # projects whose account is remembered
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything that exists.
@@ -110,8 +113,8 @@ class World:
         closed: only the listed conversations exist.
         special_ids: ids with a telling prefix are special: `no-recording-`, `text-`, `gone-`,
             `unknown-`, and `late-N-`, whose recordings appear after N requests each.
-        default_account: the account of an agent, where `projects` does not tell: the agents-v1
-            surface names no account.
+        default_account: the account of an agent, where neither `projects` nor an earlier request
+            tells: the agents-v1 surface names no account.
         histories: what the list of conversations tells; the first that is for a project decides.
         audio: how calls sound.
         framing: how the end of a recording is told.
@@ -130,6 +133,7 @@ class World:
     histories: tuple[History, ...] = (History(),)
     _listed: dict[tuple[str, str, str], Conversation] = field(init=False, repr=False, compare=False)
     _owners: dict[str, Key] = field(init=False, repr=False, compare=False)
+    _met: dict[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         # A frozen value may still look things up quickly.
@@ -154,10 +158,15 @@ class World:
         """Whether the project exists in that account."""
         return self.projects is None or (account, project) in self.projects
 
+    def meet(self, account: str, project: str) -> None:
+        """A request named them together: so the agent of that name belongs to that account."""
+        if project in self._met or len(self._met) < _MOST_MET:
+            self._met[project] = account
+
     def account_of(self, agent: str) -> str | None:
         """The account that an agent (a project, on the other surface) belongs to."""
         if self.projects is None:
-            return self.default_account
+            return self._met.get(agent, self.default_account)
         return min(
             (account for account, project in self.projects if project == agent), default=None
         )

@@ -287,6 +287,15 @@ async def test_the_description_of_a_conversation() -> None:
         assert (status, answer["error_code"]) == (404, "CONVERSATIONS_NOT_FOUND")
 
 
+async def test_an_agent_is_the_project_that_was_asked_for_before() -> None:
+    """The surface that names no account describes what the other one listed, of any account."""
+    async with Asking(replace(WORLD)) as asking:
+        _, page, _ = await asking.get(query=ALL)
+        listed = page["conversations"][0]
+        status, found, _ = await asking.get(f"/v1/agents/P/conversations/{listed['id']}")
+        assert (status, found["accountId"]) == (200, "ws-1")
+
+
 def rule(fault: PageFault, pages: Times | None = None, share: float = 0.5) -> Rule:
     match = Match(endpoint=Endpoint.LIST, pages=pages or Times())
     return Rule(match=match, action=BadPage(fault, share))
