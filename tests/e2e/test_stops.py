@@ -271,7 +271,7 @@ def test_a_manifest_that_cannot_be_written_stops_a_long_run(
     exporter: Command, start_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is under way is finished and recorded, nothing new is begun, and the exit code is 4."""
-    slow = Rule(match=Match(conversation="CA1"), action=None, delay=0.3)
+    slow = Rule(match=Match(), action=None, delay=0.3)
     sandbox = start_sandbox(scenario=[slow])
     exporter.environment["EXPORTER_LIMITS__CONCURRENCY"] = "1"
     write = Partitions.write
@@ -284,14 +284,16 @@ def test_a_manifest_that_cannot_be_written_stops_a_long_run(
 
     monkeypatch.setattr(exporter_export, "_MANIFESTS_EVERY", 0.01)
     monkeypatch.setattr(Partitions, "write", write_in_trouble)
-    code, results = exported(exporter, sandbox, f"{MANIFEST}- CA1\n- CA2\n- CA3\n")
+    code, results = exported(
+        exporter, sandbox, MANIFEST + "".join(f"- CA{number}\n" for number in range(20))
+    )
     assert code == 4
     exported_ones, cancelled = (
         results.count(f'"status":"{status}"') for status in ("exported", "cancelled")
     )
     assert exported_ones >= 1
     assert cancelled >= 1
-    assert exported_ones + cancelled == 3
+    assert exported_ones + cancelled == 20
     manifest = exporter.archive / "a" / "p" / "undated" / "manifest.json"
     assert manifest.read_text().count("conversation_id") == exported_ones
 
