@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from exporter.layout import Layout, versioned
 from exporter.model import Archived, Drift, Outcome, Status, split_mount
 from exporter.plan import Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from exporter.ledger import Ledger, LedgerThread, Planned
     from exporter.model import Recording
     from exporter.sinks.base import Sink
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where to write a recording.
 
     Attributes:

@@ -9,24 +9,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from exporter.audio import WavInspector
 from exporter.errors import ErrorKind, FetchError
+from exporter.model import AudioFormat
 from exporter.sinks.base import AlreadyExistsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection
 
-    from exporter.model import AudioFormat
     from exporter.sinks.base import Sink
 
 GATHER_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A committed file.
 
     Attributes:

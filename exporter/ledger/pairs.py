@@ -7,8 +7,10 @@ versions on record (the view `proofs`): a recording that was fetched anew is com
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from exporter.ledger import rows
 from exporter.ledger.database import Database

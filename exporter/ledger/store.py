@@ -10,9 +10,10 @@ its numbers.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
