@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 from yarl import URL
 
 from exporter import __version__
@@ -35,10 +34,15 @@ from exporter.answers import (
     word,
 )
 from exporter.errors import ConfigError, PolicyError
+from exporter.hidden import no_authorities
 from exporter.model import Redaction, Surface
 
+with no_authorities():
+    import aiohttp
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from exporter.model import Recording
 
 AUDIO = "audio/wav"
+_Proxy = tuple[URL | None, dict[str, str]]  # and the headers with its password
 _BUFFER_SIZE = 256 * 1024  # more made no difference when measured
 
 _PATHS = {
@@ -106,6 +111,7 @@ class Client:
         other_origins: Iterable[str] = (),
     ) -> None:
         self._origin = origin
+        self._own = URL(origin).origin()
         self._path = _PATHS[surface]
         self._timeouts = timeouts
         self._never_raw = never_raw
@@ -150,14 +156,13 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
-    @contextlib.asynccontextmanager
-    async def open(self, recording: Recording, api_key: str) -> AsyncIterator[Body]:
+    def open(self, recording: Recording, api_key: str) -> AbstractAsyncContextManager[Body]:
         """Ask for one recording.
 
         Direction and redaction are always sent, for the surfaces' defaults differ from ours.
 
         Raises:
-            FetchError: anything but a 200 with a body that may be audio.
+            FetchError: when entered: anything but a 200 with a body that may be audio.
             PolicyError: it would be a request for raw audio, and there are to be none.
         """
         if recording.redaction is not Redaction.REDACTED and self._never_raw(
@@ -167,11 +172,9 @@ class Client:
                 f"never_raw is set, and a request for raw audio was about to be sent: {recording}",
                 hint="It was not sent. This should have been noticed before; please report it.",
             )
-        async with self.get(self._url(recording), api_key, accept=AUDIO) as body:
-            yield body
+        return self._asked(self._url(recording), self._proxies[self._own], api_key, AUDIO)
 
-    @contextlib.asynccontextmanager
-    async def get(self, url: URL, api_key: str, *, accept: str) -> AsyncIterator[Body]:
+    def get(self, url: URL, api_key: str, *, accept: str) -> AbstractAsyncContextManager[Body]:
         """Send one request; nothing is repeated here.
 
         Args:
@@ -180,36 +183,20 @@ class Client:
             accept: the media type that is wanted; something plainly else is refused.
 
         Raises:
-            FetchError: anything but a 200 with a body that may be what is wanted.
+            FetchError: when entered: anything but a 200 with a body that may be what is wanted.
         """
+        # An origin that nobody configured has no entry here, and gets no key.
+        return self._asked(url, self._proxies[url.origin()], api_key, accept)
+
+    def _asked(self, url: URL, proxy: _Proxy, api_key: str, accept: str) -> _Asked:
         if self._session is None:
             raise RuntimeError("use the client as a context manager")
-        # An origin that nobody configured has no entry here, and gets no key.
-        proxy, proxy_headers = self._proxies[url.origin()]
-        with translated(api_key):
-            response = await self._session.get(
-                url,
-                headers={"x-api-key": api_key, "Accept": accept},
-                allow_redirects=False,
-                proxy=proxy,
-                proxy_headers=proxy_headers,
-            )
-        try:
-            correlation_id = word(response.headers.get(CORRELATION_HEADER), api_key)
-            with translated(api_key, response.status, correlation_id):
-                if response.status != HTTPStatus.OK:
-                    raise await error_of(response, correlation_id, api_key)
-                await refuse_other_content(response, correlation_id, api_key, accept=accept)
-            yield Body(response, correlation_id, api_key)
-        finally:
-            # After the last byte the connection went back to the pool already; one with bytes
-            # left on it is closed here, not handed to the next request.
-            response.close()
+        return _Asked(self._session, url, proxy, api_key, accept)
 
     @property
     def proxy(self) -> URL | None:
         """Through which the API is reached, without user and password; None: directly."""
-        return self._proxies[URL(self._origin).origin()][0]
+        return self._proxies[self._own][0]
 
     async def greet(self) -> Greeting:
         """See whether there is anybody, without showing a key.
@@ -243,6 +230,53 @@ class Client:
         )
 
 
+class _Asked:
+    """One request while it lasts. A class, for generators cost a small recording a twentieth."""
+
+    __slots__ = ("_accept", "_api_key", "_proxy", "_response", "_session", "_url")
+
+    def __init__(
+        self, session: aiohttp.ClientSession, url: URL, proxy: _Proxy, api_key: str, accept: str
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._proxy = proxy
+        self._api_key = api_key
+        self._accept = accept
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> Body:
+        key = self._api_key
+        proxy, proxy_headers = self._proxy
+        with translated(key):
+            response = self._response = await self._session.get(
+                self._url,
+                headers={"x-api-key": key, "Accept": self._accept},
+                allow_redirects=False,
+                proxy=proxy,
+                proxy_headers=proxy_headers,
+            )
+        try:
+            correlation_id = word(response.headers.get(CORRELATION_HEADER), key)
+            with translated(key, response.status, correlation_id):
+                await self._check(response, correlation_id)
+        except BaseException:
+            response.close()
+            raise
+        return Body(response, correlation_id, key)
+
+    async def _check(self, response: aiohttp.ClientResponse, correlation_id: str | None) -> None:
+        if response.status != HTTPStatus.OK:
+            raise await error_of(response, correlation_id, self._api_key)
+        await refuse_other_content(response, correlation_id, self._api_key, accept=self._accept)
+
+    async def __aexit__(self, *_: object) -> None:
+        # After the last byte the connection went back to the pool already; one with bytes left on
+        # it is closed here, not handed to the next request.
+        if self._response is not None:
+            self._response.close()
+
+
 def _moment(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
@@ -251,7 +285,7 @@ def _moment(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _proxy_for(origin: str) -> tuple[URL | None, dict[str, str]]:
+def _proxy_for(origin: str) -> _Proxy:
     """The proxy that the environment names for this origin, and the headers with its password.
 
     What is meant for this machine is never shown to a proxy.

@@ -23,7 +23,7 @@ from exporter.dating import Dating
 from exporter.describing import Describing
 from exporter.ending import Ending
 from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
-from exporter.fetch import Fetcher, tell
+from exporter.fetch import Fetcher
 from exporter.hold import held, this_process
 from exporter.job import NullWatcher, StoppedWaitingError, new_run_id
 from exporter.ledger import Ledger, LedgerThread
@@ -380,7 +380,7 @@ class _Run:
     async def _fetch_one(self, planned: Planned) -> Outcome:
         target = await target_of(planned, self.layout, self.sink, self.ledger, self.thread)
         outcome = await self.fetcher.fetch(planned.recording, target)
-        tell(planned.recording, outcome)
+        self.fetcher.tell(planned.recording, outcome)
         return with_drift(planned, outcome)
 
     def info(self) -> RunInfo:

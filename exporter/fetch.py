@@ -28,8 +28,6 @@ _STATUS_OF_KIND = {
     ErrorKind.CANCELLED: Status.CANCELLED,
 }
 
-_log = structlog.get_logger()
-
 
 class Fetcher:
     """Fetches recordings into the archive."""
@@ -48,6 +46,8 @@ class Fetcher:
         self._writer = writer
         self._pending_grace = pending_grace
         self._now = now
+        # Bound once: a recording that is not told of should not cost the making of a logger.
+        self._log = structlog.get_logger().bind()
 
     async def fetch(self, recording: Recording, target: Target) -> Outcome:
         """Bring one recording to its target.
@@ -108,26 +108,25 @@ class Fetcher:
         # A mistyped year must not be waited for until then.
         return -_CLOCKS_APART < self._now() - recording.started_at < self._pending_grace
 
-
-def tell(recording: Recording, outcome: Outcome) -> None:
-    """Log how a recording ended."""
-    if outcome.archived:
-        _log.debug(
-            "recording.exported",
-            recording=str(recording),
-            path=outcome.archived.path,
-            bytes=outcome.archived.size,
-            sha256=outcome.archived.sha256,
-            correlation_id=outcome.archived.correlation_id,
-        )
-    elif outcome.error:
-        log = _log.error if outcome.status is Status.FAILED else _log.warning
-        log(
-            f"recording.{outcome.status}",
-            recording=str(recording),
-            kind=outcome.error.kind,
-            reason=outcome.error.message,
-            http_status=outcome.error.http_status,
-            code=outcome.error.code,
-            correlation_id=outcome.error.correlation_id,
-        )
+    def tell(self, recording: Recording, outcome: Outcome) -> None:
+        """Log how a recording ended."""
+        if outcome.archived:
+            self._log.debug(
+                "recording.exported",
+                recording=str(recording),
+                path=outcome.archived.path,
+                bytes=outcome.archived.size,
+                sha256=outcome.archived.sha256,
+                correlation_id=outcome.archived.correlation_id,
+            )
+        elif outcome.error:
+            log = self._log.error if outcome.status is Status.FAILED else self._log.warning
+            log(
+                f"recording.{outcome.status}",
+                recording=str(recording),
+                kind=outcome.error.kind,
+                reason=outcome.error.message,
+                http_status=outcome.error.http_status,
+                code=outcome.error.code,
+                correlation_id=outcome.error.correlation_id,
+            )

@@ -66,7 +66,7 @@ class Layout:
         """The partition's date, `YYYY-MM-DD`, or `undated`."""
         if started_at is None:
             return UNDATED
-        return started_at.astimezone(self.timezone).date().isoformat()
+        return _date(started_at, self.timezone)
 
     def projects(self, recording: Recording) -> list[str]:
         """The folders that may hold partitions of the project; the main archive's is the last."""
@@ -107,6 +107,11 @@ class Layout:
         date = self.date(recording.started_at)
         key = "date=" if self.style is LayoutStyle.HIVE else ""
         return f"{self._project(recording)}/{key}{date}"
+
+
+@lru_cache(maxsize=4096)
+def _date(moment: datetime, timezone: tzinfo) -> str:
+    return moment.astimezone(timezone).date().isoformat()
 
 
 def versioned(path: str, version: int) -> str:

@@ -9,7 +9,12 @@ from json import dumps
 from typing import TYPE_CHECKING, Any, TextIO, cast
 from urllib.parse import quote
 
-import structlog
+from exporter.hidden import hidden
+
+# Structlog imports rich, where there is any, for traces in colour that are not used here. It takes
+# a tenth of a second, which a run of one recording would notice.
+with hidden("rich"):
+    import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping

@@ -9,7 +9,7 @@ from exporter.errors import UsageError
 from exporter.model import Direction, Redaction
 from exporter.partition import partition_schema
 from exporter.results import results_schema
-from exporter.settings import Settings
+from exporter.settings.described import settings_schema
 from exporter.window import ClientEnv, QueryType, Sample
 from exporter.yamldoc import nearest, show
 
@@ -54,12 +54,12 @@ def schema(name: str) -> str:
 
 
 def _config_schema() -> dict[str, Any]:
-    return {"$schema": _DRAFT, **Settings.model_json_schema(), "title": "exporter config"}
+    return {"$schema": _DRAFT, **settings_schema(), "title": "exporter config"}
 
 
 def _manifest_schema() -> dict[str, Any]:
     """A YAML manifest, version 1. The order of its keys is beyond what a JSON Schema can say."""
-    config = Settings.model_json_schema()
+    config = settings_schema()
     shared = {
         "account_id": _described(_IDENTIFIER, "The account, as the API writes it."),
         "project_id": _described(_IDENTIFIER, "The project (the agent), as the API writes it."),

@@ -1,14 +1,14 @@
 """Byte stream -> archive: gathered, inspected, hashed, committed; or rolled back.
 
-A body of up to 1 MiB is gathered and written in one step. A longer one is handed on in pieces of
-1 MiB, each hashed and written in one thread hop: small pieces cost five to six times as much.
+A body of less than 2 MiB is gathered, and hashed and written in one thread hop. A longer one is
+handed on in pieces of 1 MiB, each hashed and written in one hop: small pieces cost five to six
+times as much.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,11 +19,12 @@ from exporter.model import AudioFormat
 from exporter.sinks.base import AlreadyExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
     from exporter.sinks.base import Sink
 
 GATHER_BYTES = 1024 * 1024
+WHOLE_BYTES = 2 * GATHER_BYTES
 
 
 class Written(Struct, frozen=True):
@@ -56,7 +57,7 @@ class Writer:
 
     async def write(
         self,
-        chunks: AsyncGenerator[bytes],
+        chunks: AsyncIterator[bytes],
         path: str,
         *,
         known: Collection[str] = (),
@@ -75,10 +76,9 @@ class Writer:
             DestinationError: the archive cannot be written.
         """
         inspector = WavInspector(max_bytes=self._max_bytes)
-        async with aclosing(chunks):
-            head = await _gather(chunks, inspector)
-            if len(head) >= GATHER_BYTES:
-                return await self._write_large(head, chunks, inspector, path, known)
+        head = await _gather(chunks, inspector, WHOLE_BYTES)
+        if len(head) >= WHOLE_BYTES:
+            return await self._write_large(head, chunks, inspector, path, known)
         received()
         return await self._write_small(head, inspector, path, known)
 
@@ -86,19 +86,19 @@ class Writer:
         self, body: bytes, inspector: WavInspector, path: str, known: Collection[str]
     ) -> Written:
         audio = inspector.finish()
-        digest = hashlib.sha256(body).hexdigest()
-        if digest in known:
+        if known and (digest := await _hashed(body)) in known:
             return Written(len(body), digest, audio, is_new=False)
         try:
-            await self._sink.put(path, body)
+            digest = await self._sink.put(path, body)
         except AlreadyExistsError as error:
+            digest = await _hashed(body)
             _accept_same_content(error, digest)
         return Written(len(body), digest, audio)
 
     async def _write_large(
         self,
         head: bytes,
-        chunks: AsyncGenerator[bytes],
+        chunks: AsyncIterator[bytes],
         inspector: WavInspector,
         path: str,
         known: Collection[str],
@@ -111,7 +111,7 @@ class Writer:
             while piece:
                 await upload.write(piece)
                 size += len(piece)
-                piece = await _gather(chunks, inspector)
+                piece = await _gather(chunks, inspector, GATHER_BYTES)
             audio = inspector.finish()
             if upload.sha256 in known:
                 return Written(size, upload.sha256, audio, is_new=False)
@@ -128,17 +128,22 @@ class Writer:
         return Written(size, upload.sha256, audio)
 
 
-async def _gather(chunks: AsyncGenerator[bytes], inspector: WavInspector) -> bytes:
-    """The next piece of at least `GATHER_BYTES`, or what is left; inspected on the way."""
+async def _gather(chunks: AsyncIterator[bytes], inspector: WavInspector, enough: int) -> bytes:
+    """The next piece of at least so many bytes, or what is left; inspected on the way."""
     parts: list[bytes] = []
     size = 0
     async for chunk in chunks:
         inspector.feed(chunk)
         parts.append(chunk)
         size += len(chunk)
-        if size >= GATHER_BYTES:
+        if size >= enough:
             break
     return b"".join(parts)
+
+
+async def _hashed(body: bytes) -> str:
+    digest = await asyncio.to_thread(hashlib.sha256, body)
+    return digest.hexdigest()
 
 
 def _accept_same_content(error: AlreadyExistsError, sha256: str) -> None:

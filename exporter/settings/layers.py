@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import EnvSettingsSource
 
 from exporter import yamldoc
 from exporter.errors import ConfigError
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 Place = tuple[str | int, ...]
@@ -220,7 +218,10 @@ class _EnvironmentLayer(_Layer):
                 )
             if keys and environ[name]:
                 self._names[keys] = name
-        self.tree = _EnvironmentSource({name: environ[name] for name in self._names.values()})()
+        self.tree = {}
+        # A whole section as JSON first, then the keys that are given by themselves.
+        for keys in sorted(self._names, key=len):
+            _plant(self.tree, keys, _read(environ[self._names[keys]], keys))
 
     def problem(
         self, path: Place, message: str, *, at: Place | None = None, hint: str = ""
@@ -262,30 +263,42 @@ def _keys_of(name: str) -> tuple[str, ...] | None:
     return keys if len(keys) > 1 or keys[0] in _LISTS else None
 
 
-class _EnvironmentSource(EnvSettingsSource):
-    """Reads a given mapping instead of the process's environment."""
+def _plant(tree: dict[str, Any], keys: tuple[str, ...], value: object) -> None:
+    *above, last = keys
+    for key in above:
+        below = tree.get(key)
+        if not isinstance(below, dict):
+            below = tree[key] = {}
+        tree = below
+    tree[last] = value
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        super().__init__(
-            Settings,
-            case_sensitive=False,
-            env_prefix=ENV_PREFIX,
-            env_nested_delimiter=ENV_DELIMITER,
-        )
 
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {
-            name.lower(): None if value == "null" else value
-            for name, value in self._environ.items()
-        }
+def _read(text: str, keys: tuple[str, ...]) -> object:
+    """What an environment variable says. What has keys of its own is given as JSON.
 
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401, ARG002 (overrides)
-        """JSON; what is none stays text, and is refused where the place of it is known."""
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
+    What is no JSON stays text, and is refused where the place of it is known.
+    """
+    if text == "null":
+        return None
+    if not _has_keys(keys):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _has_keys(keys: tuple[str, ...]) -> bool:
+    model: type[BaseModel] = Settings
+    for key in keys[:-1]:
+        section = _section(model, key) if key in model.model_fields else None
+        if section is None:
+            return False
+        model = section
+    if keys[-1] not in model.model_fields:
+        return False
+    default = model.model_fields[keys[-1]].default
+    return isinstance(default, Section | dict) or keys[-1] in _LISTS
 
 
 class _DocumentLayer(_Layer):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from exporter.layout import LayoutStyle
 from exporter.model import Direction, MetadataPii, Order, Redaction, Surface
@@ -43,8 +42,6 @@ from exporter.yamldoc import nearest, show
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pydantic_settings import PydanticBaseSettingsSource
-
 DEFAULT_KEY_VARIABLE = "POLYAI_API_KEY"
 
 # Source: the vendor's API reference, "Base URLs" of both families. A region of one family is
@@ -70,7 +67,7 @@ _COUNTERPARTS = {
 class Section(BaseModel):
     """A part of the config with keys of its own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TimeoutSettings(Section):
@@ -278,7 +275,6 @@ class ExportSettings(Section):
 
     directions: Annotated[
         tuple[Direction, ...],
-        NoDecode,
         Field(min_length=1),
         comma_list,
         distinct,
@@ -287,7 +283,6 @@ class ExportSettings(Section):
     """Some of `combined`, `user`, `agent`."""
     redaction: Annotated[
         tuple[Redaction, ...],
-        NoDecode,
         Field(min_length=1),
         comma_list,
         distinct,
@@ -372,10 +367,8 @@ class LogSettings(Section):
     level: Annotated[Literal["debug", "info", "warning", "error"], lower_case] = "info"
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """How to export: the whole config."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     api: ApiSettings = ApiSettings()
     credentials: Annotated[tuple[CredentialSettings, ...], Field(min_length=1)] = (
@@ -402,15 +395,3 @@ class Settings(BaseSettings):
                     each.enough_identical or export.enough_identical,
                 )
         return Policy(export.never_raw, export.require_raw, export.enough_identical)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 (the library calls this by name)
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Nothing but what is given: the layers read the environment, with places for messages."""
-        return (init_settings,)

@@ -194,8 +194,12 @@ class Sink(Protocol):
     async def holder(self) -> Holder | None:
         """Who seems to hold the archive; only looks."""
 
-    async def put(self, path: str, data: bytes) -> None:
-        """A small file in one step: same promises and errors as `begin` … `commit`."""
+    async def put(self, path: str, data: bytes) -> str:
+        """A small file in one step: same promises and errors as `begin` … `commit`.
+
+        Returns:
+            The hexadecimal SHA-256 of `data`, which the sink makes anyway or where it costs least.
+        """
 
     async def begin(self, path: str) -> Upload:
         """Start a file that arrives in pieces.

@@ -94,9 +94,9 @@ class LocalSink:
         """What the holder's file says."""
         return await in_thread(lambda: read_holder(self.root / HOLDER_PATH, self._signs))
 
-    async def put(self, path: str, data: bytes) -> None:
-        """A small file's whole life in one thread hop."""
-        await publishing(self._put, path, data)
+    async def put(self, path: str, data: bytes) -> str:
+        """A small file's whole life in one thread hop, hashing included."""
+        return await publishing(self._put, path, data)
 
     async def begin(self, path: str) -> LocalUpload:
         """Open the temporary file."""
@@ -113,8 +113,8 @@ class LocalSink:
 
     async def make_durable(self, paths: Iterable[str]) -> None:
         """Sync each folder that got a new entry, once."""
-        folders = {(self.root / path).parent for path in paths}
-        await in_thread(self._folders.sync, folders)
+        folders = {path.rpartition("/")[0] for path in paths}
+        await in_thread(self._folders.sync, {self.root / folder for folder in folders})
 
     async def sizes(self, paths: Sequence[str]) -> list[int | None]:
         """One thread hop for all."""
@@ -248,8 +248,9 @@ class LocalSink:
                 hint="Check that the file system is still mounted, then run again.",
             )
 
-    def _put(self, path: str, data: bytes) -> None:
+    def _put(self, path: str, data: bytes) -> str:
         # Plain system calls on plain text: what a small file costs here is what a small file costs.
+        digest = hashlib.sha256(data).hexdigest()
         final = f"{self._place}/{path}"
         folder, _, name = final.rpartition("/")
         temporary = f"{folder}/.{name}.{self._run_id}.part"
@@ -267,6 +268,7 @@ class LocalSink:
             if isinstance(error, OSError):
                 raise as_ours(error, final) from None
             raise
+        return digest
 
     async def _created(self, final: Path) -> HashingFile:
         """A temporary file, which is removed again if nobody is there any more to take it."""

@@ -77,10 +77,10 @@ class MountedSink:
                 return holder
         return None
 
-    async def put(self, path: str, data: bytes) -> None:
+    async def put(self, path: str, data: bytes) -> str:
         """Where the path leads."""
         sink, own = self._route(path)
-        await sink.put(own, data)
+        return await sink.put(own, data)
 
     async def begin(self, path: str) -> Upload:
         """Where the path leads."""

@@ -86,9 +86,9 @@ class ObjectStoreSink:
         """What the holder's object says."""
         return await self._requests.make(read_holder, self._documents, self._signs)
 
-    async def put(self, path: str, data: bytes) -> None:
+    async def put(self, path: str, data: bytes) -> str:
         """One conditional request."""
-        await self._requests.publish(self._create, path, [data], hashlib.sha256(data).hexdigest())
+        return await self._requests.publish(self._put, path, data)
 
     async def begin(self, path: str) -> ObjectUpload:
         """Nothing is asked of the store yet."""
@@ -229,6 +229,11 @@ class ObjectStoreSink:
             hint="Nothing would keep runs from overwriting each other's files there: use a store"
             " that knows conditional writes.",
         )
+
+    def _put(self, path: str, data: bytes) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        self._create(path, [data], digest)
+        return digest
 
     def _create(self, path: str, pieces: list[bytes], sha256: str) -> None:
         self._sizes.forget()
