@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from exporter.sinks.filesystem import as_ours, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from exporter.sinks.filesystem import FileSystem
+
+_SEEN: Final = 1000  # folders that need not be made again
 
 
 class Folders:
@@ -37,6 +39,23 @@ class Folders:
         self._syncing = threading.Lock()
         self._unsynced: set[Path] = set()
         self._synced_ancestors: set[Path] = set()
+        self._seen: set[str] = set()
+
+    def expect(self, folder: str) -> None:
+        """Make a folder that is new to this process, as most conversations' are, if it is missing.
+
+        Trying to write there first would cost a small file two more steps.
+
+        Raises:
+            FileNotFoundError: the folder above is missing.
+            DestinationError: the archive cannot be written.
+        """
+        if folder in self._seen:
+            return
+        self._make(Path(folder))
+        if len(self._seen) >= _SEEN:
+            self._seen.clear()
+        self._seen.add(folder)
 
     def make(self, folder: Path) -> None:
         """Make a folder and those above it, where they are missing.

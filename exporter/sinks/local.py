@@ -286,6 +286,7 @@ class LocalSink:
     def _open(self, temporary: str, folder: str) -> int:
         """A new file's descriptor; its folder is made where it is missing."""
         try:
+            self._folders.expect(folder)
             return self._system.create(temporary, self._file_mode)
         except FileNotFoundError:
             self._check_still_there()
