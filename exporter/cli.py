@@ -39,7 +39,6 @@ from exporter.options import (
     Timezone,
     Wait,
     flags,
-    joined,
     reported,
 )
 
@@ -105,27 +104,25 @@ def run(
     from exporter import running
 
     given = flags(
-        {
-            ("--output", "output", "url"): output,
-            ("--base-url", "api", "base_url"): base_url,
-            ("--surface", "api", "surface"): surface,
-            ("--region", "api", "region"): region,
-            ("--directions", "export", "directions"): joined(directions),
-            ("--redaction", "export", "redaction"): joined(redaction),
-            ("--concurrency", "limits", "concurrency"): concurrency,
-            ("--rate", "limits", "requests_per_second"): rate,
-            ("--state-dir", "output", "state_dir"): state_dir,
-            ("--max-failures", "limits", "max_failures"): max_failures,
-            ("--deadline", "limits", "deadline"): deadline,
-            ("--timezone", "output", "timezone"): timezone,
-            ("--wait", "limits", "wait"): wait,
-            ("--recheck", "export", "recheck"): recheck or None,
-            ("--refresh", "export", "refresh"): refresh or None,
-            ("--require-raw", "export", "require_raw"): require_raw or None,
-            ("--never-raw", "export", "never_raw"): never_raw or None,
-            ("--log-format", "log", "format"): log_format,
-            ("--log-level", "log", "level"): log_level,
-        }
+        output=output,
+        base_url=base_url,
+        surface=surface,
+        region=region,
+        directions=directions,
+        redaction=redaction,
+        concurrency=concurrency,
+        rate=rate,
+        state_dir=state_dir,
+        max_failures=max_failures,
+        deadline=deadline,
+        timezone=timezone,
+        wait=wait,
+        recheck=recheck,
+        refresh=refresh,
+        require_raw=require_raw,
+        never_raw=never_raw,
+        log_format=log_format,
+        log_level=log_level,
     )
     with reported():
         exit_code = running.run(
@@ -159,14 +156,12 @@ def plan(
     from exporter import running
 
     given = flags(
-        {
-            ("--output", "output", "url"): output,
-            ("--directions", "export", "directions"): joined(directions),
-            ("--redaction", "export", "redaction"): joined(redaction),
-            ("--never-raw", "export", "never_raw"): never_raw or None,
-            ("--state-dir", "output", "state_dir"): state_dir,
-            ("--timezone", "output", "timezone"): timezone,
-        }
+        output=output,
+        directions=directions,
+        redaction=redaction,
+        never_raw=never_raw,
+        state_dir=state_dir,
+        timezone=timezone,
     )
     with reported():
         running.plan(
@@ -243,13 +238,7 @@ def discover(
         ("sample", "--sample"): sample,
     }
     from_flags = flags(
-        {
-            ("--base-url", "api", "base_url"): base_url,
-            ("--region", "api", "region"): region,
-            ("--rate", "limits", "requests_per_second"): rate,
-            ("--log-format", "log", "format"): log_format,
-            ("--log-level", "log", "level"): log_level,
-        }
+        base_url=base_url, region=region, rate=rate, log_format=log_format, log_level=log_level
     )
     with reported():
         discovering.discover(
@@ -286,13 +275,7 @@ def doctor(
     from exporter import consulting
 
     given = flags(
-        {
-            ("--output", "output", "url"): output,
-            ("--base-url", "api", "base_url"): base_url,
-            ("--surface", "api", "surface"): surface,
-            ("--region", "api", "region"): region,
-            ("--state-dir", "output", "state_dir"): state_dir,
-        }
+        output=output, base_url=base_url, surface=surface, region=region, state_dir=state_dir
     )
     with reported():
         about = consulting.about(manifest, manifest_format, account, project, conversation)

@@ -118,23 +118,53 @@ Progress = Annotated[
 JsonSummary = Annotated[bool, typer.Option("--json", help="One JSON summary on standard output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
 
+# Which setting an option stands for, and how it is written, for messages.
+_SETTINGS = {
+    "archive": ("ARCHIVE", "output", "url"),
+    "output": ("--output", "output", "url"),
+    "state_dir": ("--state-dir", "output", "state_dir"),
+    "timezone": ("--timezone", "output", "timezone"),
+    "base_url": ("--base-url", "api", "base_url"),
+    "surface": ("--surface", "api", "surface"),
+    "region": ("--region", "api", "region"),
+    "directions": ("--directions", "export", "directions"),
+    "redaction": ("--redaction", "export", "redaction"),
+    "recheck": ("--recheck", "export", "recheck"),
+    "refresh": ("--refresh", "export", "refresh"),
+    "require_raw": ("--require-raw", "export", "require_raw"),
+    "never_raw": ("--never-raw", "export", "never_raw"),
+    "concurrency": ("--concurrency", "limits", "concurrency"),
+    "rate": ("--rate", "limits", "requests_per_second"),
+    "wait": ("--wait", "limits", "wait"),
+    "max_failures": ("--max-failures", "limits", "max_failures"),
+    "deadline": ("--deadline", "limits", "deadline"),
+    "log_format": ("--log-format", "log", "format"),
+    "log_level": ("--log-level", "log", "level"),
+}
+
 _INTERRUPTED = 130
 
 
-def joined(lists: list[str] | None) -> str | None:
-    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
-    return ",".join(lists) if lists else None
+def flags(**given: object) -> list[Flag]:
+    """The settings that were given on the command line.
 
-
-def flags(given: dict[tuple[str, str, str], object]) -> list[Flag]:
-    """Those that were given, by (name, section, key)."""
+    Args:
+        given: what typer read, by the name of the parameter; None, False or [] where the option
+            was not given.
+    """
     from exporter.settings import Flag  # noqa: PLC0415 (slow to import, and --help needs none)
 
+    named = ((_SETTINGS[parameter], value) for parameter, value in given.items())
     return [
-        Flag(name, (section, key), value)
-        for (name, section, key), value in given.items()
-        if value is not None
+        Flag(name, (section, key), _joined(value))
+        for (name, section, key), value in named
+        if not (value is None or value is False or value == [])
     ]
+
+
+def _joined(value: object) -> object:
+    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
+    return ",".join(value) if isinstance(value, list) else value
 
 
 @contextlib.contextmanager
