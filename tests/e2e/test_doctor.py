@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from exporter.sandbox import Sandbox
     from tests.conftest import Command, Finished
 
+pytestmark = pytest.mark.in_process
+
 AUDIO = AudioSettings(seconds=(0.3, 0.6), pii_share=1.0)
 PROJECT = ("--account", "a", "--project", "p")
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from exporter.sandbox import Happening, Sandbox
     from tests.conftest import Command
 
+pytestmark = pytest.mark.in_process
+
 DAY = 86_400.0
 PRIVATE = ("+44", "text", "state", "booking")
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.conftest import Command, Finished
     from tests.object_stores import Bucket, Proxy, Request
 
+pytestmark = pytest.mark.in_process
+
 HEAD = """\
 version: 1
 defaults: {account_id: acme, project_id: shop, directions: [combined, user], redaction: [redacted]}

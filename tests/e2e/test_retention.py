@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from exporter.sandbox import Match, Respond, Rule
 from tests.balance import balanced
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
     from exporter.sandbox import Sandbox
     from tests.conftest import Command
+
+pytestmark = pytest.mark.in_process
 
 
 def days_ago(days: float) -> str:
