@@ -129,10 +129,12 @@ def run(
             manifest_format=manifest_format,
             config_file=config,
             flags=given,
-            results_file=results,
-            allow_missing=allow_missing,
-            progress=progress,
-            json_summary=json,
+            wishes=running.Wishes(
+                results_file=results,
+                allow_missing=allow_missing,
+                progress=progress,
+                json_summary=json,
+            ),
         )
     raise typer.Exit(exit_code)
 

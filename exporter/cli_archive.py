@@ -151,9 +151,11 @@ def retry(
         exit_code = running.retry(
             config_file=config,
             flags=given,
-            results_file=results,
-            allow_missing=allow_missing,
-            progress=progress,
-            json_summary=json,
+            wishes=running.Wishes(
+                results_file=results,
+                allow_missing=allow_missing,
+                progress=progress,
+                json_summary=json,
+            ),
         )
     raise typer.Exit(exit_code)

@@ -81,17 +81,17 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-class ProgressBar:
-    """Done of total, recordings and bytes a second, time left, failures; on standard error."""
+class _Bar:
+    """Done of total, pieces and bytes a second, time left; on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str, *columns: ProgressColumn) -> None:
         self._progress = Progress(
-            TextColumn("exporting"),
+            TextColumn(doing),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             _RateColumn(),
             TimeRemainingColumn(compact=True),
-            _FailuresColumn(),
+            *columns,
             console=Console(stderr=True),
             expand=True,
         )
@@ -113,57 +113,45 @@ class ProgressBar:
         """Leave its last state on the screen."""
         self._progress.stop()
 
-    def planned(self, totals: Totals) -> None:
-        """The number of recordings to fetch is known."""
-        self._progress.reset(self._task, total=totals.planned, bytes=0, failures=0)
+    def _begin(self, total: int) -> None:
+        self._progress.reset(self._task, total=total, bytes=0, failures=0)
 
-    def ended(self, outcome: Outcome) -> None:
-        """One more is done."""
-        if outcome.archived:
-            self._bytes += outcome.archived.size
-        if outcome.status in _BAD:
-            self._failures += 1
+    def _advance(self, size: int, *, failed: bool = False) -> None:
+        self._bytes += size
+        self._failures += failed
         self._progress.update(self._task, advance=1, bytes=self._bytes, failures=self._failures)
 
 
-class ReadingBar:
-    """Files and bytes read back of those to be read, and the time left; on standard error."""
+class ProgressBar(_Bar):
+    """Recordings fetched, and how many were not exported."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("verifying"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            _RateColumn(),
-            TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
-            expand=True,
+        super().__init__("exporting", _FailuresColumn())
+
+    def planned(self, totals: Totals) -> None:
+        """The number of recordings to fetch is known."""
+        self._begin(totals.planned)
+
+    def ended(self, outcome: Outcome) -> None:
+        """One more is done."""
+        self._advance(
+            outcome.archived.size if outcome.archived else 0, failed=outcome.status in _BAD
         )
-        self._task = self._progress.add_task("", total=None, bytes=0)
-        self._bytes = 0
 
-    def __enter__(self) -> Self:
-        """Show it."""
-        self._progress.start()
-        return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave its last state on the screen."""
-        self._progress.stop()
+class ReadingBar(_Bar):
+    """Files read back of those to be read."""
+
+    def __init__(self) -> None:
+        super().__init__("verifying")
 
     def chosen(self, files: int, size: int) -> None:  # noqa: ARG002 (files are counted here)
         """The number of files to read is known."""
-        self._progress.reset(self._task, total=files, bytes=0)
+        self._begin(files)
 
     def read(self, size: int) -> None:
         """One more is done."""
-        self._bytes += size
-        self._progress.update(self._task, advance=1, bytes=self._bytes)
+        self._advance(size)
 
 
 class _RateColumn(ProgressColumn):

@@ -84,10 +84,7 @@ def export(
                 Flag("--base-url", ("api", "base_url"), base_url),
                 Flag("--output", ("output", "url"), str(tmp_path / "archive")),
             ],
-            results_file=results,
-            allow_missing=False,
-            progress=False,
-            json_summary=False,
+            wishes=running.Wishes(results_file=results, progress=False),
             environ=QUICK | (environ or {}),
         )
         document = json.loads(results.read_bytes())
