@@ -25,9 +25,9 @@ from tests.object_stores import (  # fixtures
     azurite,  # noqa: F401
     bucket,  # noqa: F401
     new_bucket,  # noqa: F401
-    proxy,  # noqa: F401
     seaweedfs,  # noqa: F401
 )
+from tests.store_proxy import proxy  # noqa: F401 (a fixture)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,77 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import shutil
-import subprocess
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.sandbox import AudioSettings, Match, Rule, Stall, World
+from exporter.sandbox import AudioSettings, World
+from tests.archives import (
+    MANIFEST,
+    lose_ledger,
+    recordings,
+    statuses,
+    verified,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from exporter.sandbox import Sandbox
     from tests.conftest import Command, Finished
 
 pytestmark = pytest.mark.in_process
-
-JOB = """\
-version: 1
-defaults: {account_id: acme, project_id: shop, directions: [combined, user], redaction: [redacted]}
-conversations:
-  - {id: CA1, started_at: 2026-05-20T10:00:00Z}
-  - {id: CA2, started_at: 2026-05-20T11:00:00Z}
-  - {id: CA3, started_at: 2026-05-21T10:00:00Z}
-"""
 FIRST = "acme/shop/2026-05-20/CA1/combined.redacted.wav"
-MANIFEST = "acme/shop/2026-05-20/manifest.json"
-
-
-@pytest.fixture
-def run(exporter: Command, sandbox: Sandbox) -> Callable[..., Finished]:
-    """Exports the job, with further flags."""
-    job = exporter.write("job.yaml", JOB)
-
-    def run_it(*flags: object, base_url: str = sandbox.base_url) -> Finished:
-        return exporter("run", job, "--base-url", base_url, *flags)
-
-    return run_it
-
-
-@pytest.fixture
-def archive(exporter: Command, run: Callable[..., Finished]) -> Path:
-    """An archive that holds the job."""
-    done = run()
-    assert done.exit_code == 0, done.text
-    return exporter.archive
-
-
-def recordings(archive: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(archive)): path.read_bytes()
-        for path in archive.rglob("*.wav*")
-        if path.is_file()
-    }
-
-
-def lose_ledger(archive: Path) -> None:
-    for path in archive.glob("_exporter/ledger.sqlite*"):
-        path.unlink()
-
-
-def verified(exporter: Command, archive: Path, *flags: object) -> tuple[int, dict[str, Any]]:
-    done = exporter("verify", archive, "--json", *flags)
-    return done.exit_code, json.loads(done.stdout)
-
-
-def statuses(found: dict[str, Any]) -> dict[str, str]:
-    return {one["path"]: one["status"] for one in found["differences"]}
 
 
 # Resume.
@@ -169,294 +121,6 @@ def test_recheck_finds_what_the_size_does_not_tell(
     assert run("--recheck").exit_code == 0
     assert len(sandbox.requests) == before + 1
     assert (archive / FIRST).read_bytes() == held[FIRST]
-
-
-# Manifests of partitions.
-
-
-def test_equal_archives_have_equal_manifests(
-    archive: Path, exporter: Command, sandbox: Sandbox
-) -> None:
-    """Another order, another day of fetching, another machine: the same bytes."""
-    backwards = [line for line in JOB.splitlines() if "- {id" in line][::-1]
-    head = JOB.partition("conversations:\n")[0]
-    for number, line in enumerate(backwards):
-        exporter.write("part.yaml", f"{head}conversations:\n{line}\n")
-        flags = ["-o", "other", "-j", number + 1, "--base-url", sandbox.base_url]
-        assert exporter("run", "part.yaml", *flags).exit_code == 0
-    others = exporter.folder / "other"
-    manifests = [path.relative_to(archive) for path in archive.rglob("manifest.json")]
-    assert len(manifests) == 2
-    for path in manifests:
-        assert (archive / path).read_bytes() == (others / path).read_bytes()
-
-
-def test_a_manifest_has_the_published_schema(archive: Path, exporter: Command) -> None:
-    """`exporter schema partition` describes what is written, to the last key."""
-    jsonschema = pytest.importorskip("jsonschema")
-    schema = json.loads(exporter("schema", "partition").stdout)
-    document = json.loads((archive / MANIFEST).read_bytes())
-    jsonschema.validate(document, schema)
-    assert [one["path"] for one in document["recordings"]] == sorted(
-        path for path in recordings(archive) if path.startswith("acme/shop/2026-05-20/")
-    )
-
-
-def test_a_manifest_that_cannot_be_read_is_reported_and_kept(
-    archive: Path, run: Callable[..., Finished], exporter: Command
-) -> None:
-    """The run goes on, says so, keeps the damaged one aside and writes a sound one."""
-    sound = (archive / MANIFEST).read_bytes()
-    (archive / MANIFEST).write_bytes(sound[:300])
-    code, found = verified(exporter, archive)
-    assert (code, statuses(found)) == (6, {MANIFEST: "corrupt"})
-    done = run()
-    assert done.exit_code == 0
-    assert "partition.unreadable" in done.stderr
-    assert (archive / MANIFEST).read_bytes() == sound
-    (aside,) = (archive / MANIFEST).parent.glob("manifest.json.damaged-*")
-    assert aside.read_bytes() == sound[:300]
-
-
-def test_a_manifest_of_the_future_stops_the_run(
-    archive: Path, run: Callable[..., Finished]
-) -> None:
-    """What a newer version wrote is not touched; the message says to upgrade."""
-    newer = (archive / MANIFEST).read_bytes().replace(b'version": 1', b'version": 9')
-    (archive / MANIFEST).write_bytes(newer)
-    done = run()
-    assert done.exit_code == 4
-    assert "newer exporter" in done.stderr
-    assert (archive / MANIFEST).read_bytes() == newer
-
-
-def test_two_machines_take_turns(archive: Path, exporter: Command, sandbox: Sandbox) -> None:
-    """Each keeps a ledger of its own; neither loses the other's entries from the manifests."""
-    head = JOB.partition("conversations:\n")[0]
-    for number, state in enumerate(["one", "two", "one"]):
-        exporter.write(
-            "more.yaml",
-            f"{head}conversations: [{{id: CB{number}, started_at: 2026-05-20T12:00:00Z}}]\n",
-        )
-        done = exporter(
-            "run", "more.yaml", "--state-dir", exporter.folder / state,
-            "--base-url", sandbox.base_url,
-        )  # fmt: skip
-        assert done.exit_code == 0, done.text
-    told = json.loads((archive / MANIFEST).read_bytes())["recordings"]
-    assert {one["conversation_id"] for one in told} == {"CA1", "CA2", "CB0", "CB1", "CB2"}
-    assert verified(exporter, archive, "--state-dir", exporter.folder / "two")[0] == 0
-    assert len(list(exporter.folder.glob("one/archive-*/ledger.sqlite"))) == 1
-
-
-def test_what_lies_in_two_partitions_stays_in_both_manifests(
-    exporter: Command, sandbox: Sandbox
-) -> None:
-    """Fetched without a date and, with the ledger lost, again with one: no manifest loses a row."""
-    head = "version: 1\ndefaults: {account_id: acme, project_id: shop}\nconversations: "
-    dated = (
-        "[{id: CA1, started_at: 2026-05-20T10:00:00Z}, {id: CA2, started_at: 2026-05-20T11:00:00Z}]"
-    )
-
-    def export(conversations: str) -> dict[str, Any]:
-        job = exporter.write("job.yaml", f"{head}{conversations}\n")
-        done = exporter("run", job, "--base-url", sandbox.base_url, "--json")
-        assert done.exit_code == 0, done.text
-        summary: dict[str, Any] = json.loads(done.stdout)
-        return summary
-
-    export("[CA1, CA2]")
-    lose_ledger(exporter.archive)
-    export(dated)
-    assert verified(exporter, exporter.archive)[1]["summary"]["ok"] == 4
-    before = (exporter.archive / MANIFEST).read_bytes()
-    assert export("[CA9]")["exported"] == 1
-    told = json.loads((exporter.archive / "acme/shop/undated/manifest.json").read_bytes())
-    assert [one["conversation_id"] for one in told["recordings"]] == ["CA1", "CA2", "CA9"]
-    assert (exporter.archive / MANIFEST).read_bytes() == before
-    code, found = verified(exporter, exporter.archive)
-    assert (code, found["summary"]["ok"], found["warnings"]) == (0, 5, [])
-    plan = exporter("plan", exporter.write("job.yaml", f"{head}[CA1, CA2, CA9]\n"), "--json")
-    assert json.loads(plan.stdout)["archived"] == 3
-    assert export(dated)["skipped"] == 2
-    lose_ledger(exporter.archive)
-    assert export("[CA1, CA2, CA8]")["skipped"] == 2
-    assert verified(exporter, exporter.archive)[1]["summary"]["ok"] == 6
-
-
-def test_a_second_copy_that_is_lost_goes_off_the_record(
-    exporter: Command, sandbox: Sandbox
-) -> None:
-    """Deleted or changed in the second of two partitions, it is told, and then told no more."""
-    head = "version: 1\ndefaults: {account_id: acme, project_id: shop}\nconversations: "
-    dated = "[" + ", ".join(f"{{id: CA{n}, started_at: 2026-05-20T10:00:00Z}}" for n in "123") + "]"
-
-    def export(conversations: str, *flags: str) -> str:
-        job = exporter.write("job.yaml", f"{head}{conversations}\n")
-        done = exporter("run", job, "--base-url", sandbox.base_url, *flags)
-        assert done.exit_code == 0, done.text
-        return done.stderr
-
-    export("[CA1, CA2, CA3]")
-    lose_ledger(exporter.archive)
-    export(dated)
-    export("[CA9]")  # which makes the ledger know both partitions
-    first, second, third = (f"acme/shop/undated/CA{n}/combined.redacted.wav" for n in "123")
-    (exporter.archive / first).unlink()
-    (exporter.archive / second).write_bytes(b"changed")
-    flipped = bytearray((exporter.archive / third).read_bytes())
-    flipped[-1] ^= 1
-    (exporter.archive / third).write_bytes(flipped)
-    code, found = verified(exporter, exporter.archive)
-    assert code == 6
-    assert statuses(found) == {first: "missing", second: "corrupt", third: "corrupt"}
-    before = len(sandbox.requests)
-    said = export(dated)
-    assert (said.count("copy.vanished"), said.count("copy.set_aside")) == (1, 1)
-    assert export(dated, "--recheck").count("copy.set_aside") == 1
-    assert len(sandbox.requests) == before
-    code, found = verified(exporter, exporter.archive)
-    assert (code, found["summary"]["ok"]) == (0, 4)
-    assert [one["kind"] for one in found["warnings"]] == ["set_aside", "set_aside"]
-    told = json.loads((exporter.archive / "acme/shop/undated/manifest.json").read_bytes())
-    assert [one["conversation_id"] for one in told["recordings"]] == ["CA9"]
-
-
-def test_an_archive_that_is_not_mounted_is_not_filled_anew(
-    archive: Path, exporter: Command, run: Callable[..., Finished]
-) -> None:
-    """A ledger kept elsewhere knows that the archive should not be empty."""
-    state = exporter.folder / "state"
-    assert run("--state-dir", state).exit_code == 0
-    archive.rename(exporter.folder / "elsewhere")
-    done = run("--state-dir", state)
-    assert done.exit_code == 4
-    assert "mounted" in done.stderr
-
-
-# Killed, held, full.
-
-
-def test_a_killed_run_is_told_and_tidied_up_by_the_next(
-    exporter: Command, start_sandbox: Callable[..., Sandbox]
-) -> None:
-    """After `kill -9` the next run removes the half-written file and tells the dead one."""
-    stuck = start_sandbox(
-        world=World(audio=AudioSettings(seconds=(200, 200))),
-        scenario=[Rule(match=Match(conversation="CA2"), action=Stall(after_bytes=2_000_000))],
-    )
-    job = exporter.write("job.yaml", JOB)
-    process = exporter.start("run", job, "--base-url", stuck.base_url, "-j", 2)
-    wait_for(lambda: len(list(exporter.archive.rglob("[!.]*.wav"))) >= 2)
-    wait_for(lambda: len(list(exporter.archive.rglob("CA2/.*.part"))) == 2)  # both are stuck
-    process.kill()
-    process.communicate()
-    assert list(exporter.archive.rglob(".*.part"))
-    sound = start_sandbox(world=World(audio=AudioSettings(seconds=(200, 200))))
-    done = exporter("run", job, "--base-url", sound.base_url)
-    assert done.exit_code == 0, done.text
-    assert "archive.swept" in done.stderr
-    assert not list(exporter.archive.rglob(".*.part"))
-    files = list(exporter.archive.glob("_exporter/runs/*/results.json"))
-    told = {found["run"]["status"]: found for found in map(json.loads, map(Path.read_bytes, files))}
-    assert (len(files), set(told)) == (2, {"interrupted", "complete"})
-    dead = told["interrupted"]
-    assert dead["run"]["exit_code"] == 137
-    assert dead["summary"]["requested"] == 6
-    assert dead["summary"]["cancelled"] >= 2
-    assert verified(exporter, exporter.archive)[0] == 0
-
-
-def test_only_one_run_at_a_time_holds_the_archive(
-    exporter: Command, start_sandbox: Callable[..., Sandbox]
-) -> None:
-    """The second one ends with exit 5 and says who holds it; with --wait it gets its turn."""
-    slow = start_sandbox(
-        scenario=[Rule(match=Match(conversation="CA3"), action=Stall(after_bytes=None))]
-    )
-    job = exporter.write("job.yaml", JOB)
-    first = exporter.start("run", job, "--base-url", slow.base_url)
-    wait_for(lambda: len(list(exporter.archive.rglob("[!.]*.wav"))) == 4)
-    refused = exporter("run", job, "--base-url", slow.base_url)
-    assert refused.exit_code == 5
-    assert f"process {first.pid}" in refused.stderr
-    assert "--wait" in refused.stderr
-    plan = exporter("plan", job, "--json")
-    assert json.loads(plan.stdout)["archived"] == 4
-    assert verified(exporter, exporter.archive)[0] == 0
-    waiting = exporter.start("run", job, "--base-url", slow.base_url, "--wait", "90s", "-j", "1")
-    first.kill()
-    first.communicate()
-    wait_for(lambda: "CA3" in str(slow.requests[-1].path) and len(slow.requests) > 6)
-    waiting.kill()
-    waiting.communicate()
-
-
-def test_a_run_does_not_start_on_a_nearly_full_disk(
-    exporter: Command, run: Callable[..., Finished], sandbox: Sandbox
-) -> None:
-    """`min_free_bytes` is checked before the first request."""
-    exporter.environment["EXPORTER_LIMITS__MIN_FREE_BYTES"] = "900TiB"
-    done = run()
-    assert done.exit_code == 4
-    assert "limits.min_free_bytes" in done.stderr
-    assert not sandbox.requests
-
-
-def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(
-    exporter: Command, sandbox: Sandbox, run: Callable[..., Finished]
-) -> None:
-    """Exit 4 with advice, results all the same, nothing half written, and then the rest."""
-    job = exporter.folder / "job.yaml"
-    process = exporter.start(
-        "run", job, "--base-url", sandbox.base_url,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)),
-    )  # fmt: skip
-    _, stderr = process.communicate()
-    assert process.returncode == 4, stderr
-    assert "Traceback" not in stderr
-    assert not list(exporter.archive.rglob(".*.part"))
-    done = run()
-    assert done.exit_code == 0, done.text
-    assert verified(exporter, exporter.archive)[0] == 0
-
-
-def test_results_go_elsewhere_when_the_archive_vanishes(
-    exporter: Command, start_sandbox: Callable[..., Sandbox]
-) -> None:
-    """The archive is gone in the middle of a run: exit 4, and it says where results are."""
-    slow = start_sandbox(
-        world=World(audio=AudioSettings(seconds=(1, 1))),
-        scenario=[Rule(match=Match(conversation="CA3"), action=Stall(after_bytes=None, seconds=3))],
-    )
-    job = exporter.write("job.yaml", JOB)
-    process = exporter.start("run", job, "--base-url", slow.base_url)
-    wait_for(lambda: len(list(exporter.archive.rglob("[!.]*.wav"))) == 4)
-    exporter.archive.rename(exporter.folder / "elsewhere")
-    _, stderr = process.communicate()
-    assert process.returncode == 4, stderr
-    (results,) = exporter.folder.glob(".local/state/exporter/results/*.json")
-    assert results.name in stderr
-    assert json.loads(results.read_bytes())["run"]["exit_code"] == 4
-    assert not exporter.archive.exists()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
-def test_a_read_only_file_system_is_refused_and_can_be_verified(
-    archive: Path, exporter: Command, run: Callable[..., Finished]
-) -> None:
-    """Exit 4 with advice; verify and plan read it all the same."""
-    if subprocess.run(["mount", "--bind", archive, archive], check=False).returncode:  # noqa: S607
-        pytest.skip("this machine does not let us mount")
-    try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", archive], check=True)  # noqa: S607
-        done = run()
-        assert done.exit_code == 4
-        assert "read-only" in done.stderr
-        assert verified(exporter, archive)[0] == 0
-        assert exporter("plan", exporter.folder / "job.yaml").exit_code == 0
-    finally:
-        subprocess.run(["umount", archive], check=True)  # noqa: S607
 
 
 # Drift.
@@ -578,26 +242,3 @@ def test_verify_warns_where_lengths_do_not_belong_together(
     code, found = verified(exporter, exporter.archive)
     assert code == 0
     assert sorted(one["kind"] for one in found["warnings"]) == ["directions", "redaction"]
-
-
-# Chaos.
-
-
-def test_chaos_in_short(exporter: Command) -> None:
-    """Three rounds of the chaos suite; `make chaos` plays two hundred."""
-    root = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120
-    done = subprocess.run(
-        [*exporter.arguments()[:1], f"{root}/chaos/chaos.py", "--rounds", "3"],
-        env={**os.environ, "PYTHONPATH": os.path.dirname(root)},  # noqa: PTH120
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=110,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Until it is so; the test's own time limit ends a wait in vain."""
-    while not condition():
-        time.sleep(0.01)  # leaves the processor to what is waited for

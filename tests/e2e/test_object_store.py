@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.sandbox import Match, Rule, Stall
-from tests.object_stores import Fault
+from tests.store_proxy import Fault
 
 if TYPE_CHECKING:
     import subprocess
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from exporter.sandbox import Sandbox
     from tests.conftest import Command, Finished
-    from tests.object_stores import Bucket, Proxy, Request
+    from tests.object_stores import Bucket
+    from tests.store_proxy import Proxy, Request
 
 pytestmark = pytest.mark.in_process
 
