@@ -257,6 +257,7 @@ def test_a_store_that_is_killed_in_mid_upload_ends_the_run_and_loses_nothing(
     exporter: Command, store: Bucket, run: Callable[..., Finished], proxy: Proxy
 ) -> None:
     """Exit code 4 with the results elsewhere; when the store is back, the next run goes on."""
+    exporter.in_process = False  # the next run sees that the one that holds the store is dead
     killed: list[Request] = []
 
     def kill(request: Request) -> Fault | None:
