@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from exporter.errors import DestinationError
 from exporter.ledger import Looked
 from exporter.model import Archived, AudioFormat, Direction, Recording, Redaction
-from exporter.planning import _on_disk
+from exporter.presence import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,6 +46,6 @@ async def test_recheck_survives_files_that_cannot_be_read() -> None:
         for number, path in enumerate(("sound", "rotten", "gone"))
     ]
 
-    found = await _on_disk(cast("Sink", RottenSink()), looked, recheck=True, stop=None)
+    found = await on_disk(cast("Sink", RottenSink()), looked, recheck=True, stop=None)
 
     assert found == [(10, True), (10, False), (None, True)]
