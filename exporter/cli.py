@@ -7,39 +7,24 @@ from typing import Annotated
 
 import typer
 
-from exporter import __version__, cli_archive
+from exporter import __version__, cli_archive, cli_run
 from exporter.options import (
     Account,
-    AllowMissing,
     AsJson,
     BaseUrl,
-    Concurrency,
     Config,
     Conversation,
-    Deadline,
-    Directions,
-    JsonSummary,
     LogFormat,
     LogLevel,
-    Manifest,
     ManifestFormat,
-    MaxFailures,
-    NeverRaw,
     OptionalManifest,
     Output,
-    Progress,
     Project,
     Rate,
-    RedactionList,
     Region,
-    RequireRaw,
-    ResultsFile,
     StateDir,
     Surface,
-    Timezone,
-    Wait,
     flags,
-    joined,
     reported,
 )
 
@@ -66,116 +51,8 @@ def main_options(
         raise typer.Exit
 
 
-@app.command()
-def run(
-    manifest: Manifest,
-    *,
-    manifest_format: ManifestFormat = None,
-    config: Config = None,
-    output: Output = None,
-    base_url: BaseUrl = None,
-    surface: Surface = None,
-    region: Region = None,
-    directions: Directions = None,
-    redaction: RedactionList = None,
-    concurrency: Concurrency = None,
-    rate: Rate = None,
-    results: ResultsFile = None,
-    state_dir: StateDir = None,
-    timezone: Timezone = None,
-    wait: Wait = None,
-    recheck: Annotated[
-        bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
-    ] = False,
-    refresh: Annotated[
-        bool,
-        typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
-    ] = False,
-    max_failures: MaxFailures = None,
-    deadline: Deadline = None,
-    require_raw: RequireRaw = False,
-    never_raw: NeverRaw = False,
-    allow_missing: AllowMissing = False,
-    log_format: LogFormat = None,
-    log_level: LogLevel = None,
-    progress: Progress = None,
-    json: JsonSummary = False,
-) -> None:
-    """Export what MANIFEST names; what is archived already is skipped."""
-    from exporter import running
-
-    given = flags(
-        {
-            ("--output", "output", "url"): output,
-            ("--base-url", "api", "base_url"): base_url,
-            ("--surface", "api", "surface"): surface,
-            ("--region", "api", "region"): region,
-            ("--directions", "export", "directions"): joined(directions),
-            ("--redaction", "export", "redaction"): joined(redaction),
-            ("--concurrency", "limits", "concurrency"): concurrency,
-            ("--rate", "limits", "requests_per_second"): rate,
-            ("--state-dir", "output", "state_dir"): state_dir,
-            ("--max-failures", "limits", "max_failures"): max_failures,
-            ("--deadline", "limits", "deadline"): deadline,
-            ("--timezone", "output", "timezone"): timezone,
-            ("--wait", "limits", "wait"): wait,
-            ("--recheck", "export", "recheck"): recheck or None,
-            ("--refresh", "export", "refresh"): refresh or None,
-            ("--require-raw", "export", "require_raw"): require_raw or None,
-            ("--never-raw", "export", "never_raw"): never_raw or None,
-            ("--log-format", "log", "format"): log_format,
-            ("--log-level", "log", "level"): log_level,
-        }
-    )
-    with reported():
-        exit_code = running.run(
-            manifest,
-            manifest_format=manifest_format,
-            config_file=config,
-            flags=given,
-            results_file=results,
-            allow_missing=allow_missing,
-            progress=progress,
-            json_summary=json,
-        )
-    raise typer.Exit(exit_code)
-
-
-@app.command()
-def plan(
-    manifest: Manifest,
-    *,
-    manifest_format: ManifestFormat = None,
-    config: Config = None,
-    output: Output = None,
-    directions: Directions = None,
-    redaction: RedactionList = None,
-    never_raw: NeverRaw = False,
-    state_dir: StateDir = None,
-    timezone: Timezone = None,
-    json: AsJson = False,
-) -> None:
-    """Say what `run` would do; downloads nothing, writes nothing, needs no key."""
-    from exporter import running
-
-    given = flags(
-        {
-            ("--output", "output", "url"): output,
-            ("--directions", "export", "directions"): joined(directions),
-            ("--redaction", "export", "redaction"): joined(redaction),
-            ("--never-raw", "export", "never_raw"): never_raw or None,
-            ("--state-dir", "output", "state_dir"): state_dir,
-            ("--timezone", "output", "timezone"): timezone,
-        }
-    )
-    with reported():
-        running.plan(
-            manifest,
-            manifest_format=manifest_format,
-            config_file=config,
-            flags=given,
-            as_json=json,
-        )
+app.command()(cli_run.run)
+app.command()(cli_run.plan)
 
 
 @app.command()

@@ -113,6 +113,8 @@ class Describing:
         """
         total = await self._thread.run(self._ledger.count_to_describe)
         self._counts[Status.CANCELLED] += max(0, total - self._counts.total())
+        if cancelled := self._counts[Status.CANCELLED]:  # those that nobody had begun with, too
+            self._errors[ErrorKind.CANCELLED] = cancelled
         numbers = {
             str(each): self._counts[each]
             for each in (

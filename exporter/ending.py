@@ -127,7 +127,17 @@ class Ending:
             results=written,
         )
         pii_access = {project: each for project, each in findings.items() if project in asked}
-        return Report(run, summary, written, reason, pii_access, policy)
+        export = self.job.settings.export
+        return Report(
+            run,
+            summary,
+            written,
+            reason,
+            pii_access,
+            policy,
+            export.retention,
+            export.expiry_warning,
+        )
 
     async def _reason(self, totals: Totals, metadata: MetadataCounts | None) -> StopReason | None:
         """Why the run ended early, if it did."""

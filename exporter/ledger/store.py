@@ -356,8 +356,10 @@ class Ledger(Documents, Comparing):
             " WHERE o.status = 'exported'"
         ).fetchone()
         errors = self._db.execute(
-            "SELECT coalesce(error_code, error_kind) AS name, count(*) FROM outcomes"
-            " WHERE name IS NOT NULL GROUP BY name ORDER BY name"
+            "SELECT coalesce(error_code, error_kind,"
+            " CASE coalesce(status, ?1) WHEN ?1 THEN ?1 END) AS name, count(*) FROM outcomes"
+            " WHERE name IS NOT NULL GROUP BY name ORDER BY name",
+            (Status.CANCELLED,),
         )
         (carried_over,) = self._db.execute(
             "SELECT count(*) FROM outcomes WHERE carried_over"
