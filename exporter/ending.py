@@ -85,7 +85,7 @@ class Ending:
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
         info = msgspec.structs.replace(info, discovered=await reporter.discovered())
-        metadata = await self.describing.finished() if self.describing else None
+        metadata = self.describing.finished() if self.describing else None
         reason = await self._reason(totals, metadata)
         run = self._ended(info, totals, policy, reason=reason, metadata=metadata)
         summary = await reporter.summary(

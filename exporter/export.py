@@ -299,14 +299,20 @@ class _Run:
         settings = self.job.settings
         if not settings.export.metadata:
             return
+        origin = settings.api.origin
+        left = await self.thread.run(self.ledger.undescribed_projects, origin)
+        covered = filter(self.job.credentials.covers, left)
+        projects = list(dict.fromkeys([*self.projects, *covered]))
         self.describing = Describing(
-            make_asker=partial(self.api.new_asker, self.projects),
+            make_asker=partial(self.api.new_asker, projects),
             listing=self.api.listing,
             sink=self.sink,
             ledger=self.ledger,
             thread=self.thread,
             pii=settings.export.metadata_pii,
             refresh=settings.export.refresh,
+            projects=projects,
+            origin=origin,
             concurrency=settings.limits.concurrency,
             stop=self.stop.event,
             now=self.job.now,
