@@ -213,7 +213,14 @@ class _Run:
         if self.job.settings.export.lookup_started_at and self.spool.undated:
             dated = stack.enter_context(Spool())
             workers = self.job.settings.limits.concurrency
-            dating = Dating(self.api, self.ledger, self.thread, workers, self.stop.event)
+            dating = Dating(
+                make_asker=partial(self.api.new_asker, self.projects),
+                listing=self.api.listing,
+                ledger=self.ledger,
+                thread=self.thread,
+                concurrency=workers,
+                stop=self.stop.event,
+            )
             await self.stop.unless_hurried(dating.date(self.spool, dated))
             self.spool = dated
 

@@ -103,6 +103,7 @@ BAD_CALLS = {
     "results into a folder": (["run", "good.yaml", "--results", "."], ["--results", "folder"]),
     "no folder for the demo": (["demo", "-o", "good.yaml/demo"], ["good.yaml", "--folder"]),
     "a file for the demo": (["demo", "-o", "good.yaml"], ["good.yaml", "--folder"]),
+    "no such port": (["sandbox", "--port", "99999"], ["--port", "99999", "65535"]),
     "unknown schema": (["schema", "resluts"], ["resluts", "results"]),
 }
 
