@@ -46,10 +46,11 @@ def _head(standing: Standing) -> str:
     head = f"{standing.archive}: {count} recording{'' if count == 1 else 's'} archived; "
     head += f"missing: {numbers}" if numbers else "nothing is missing that was asked for"
     left = standing.undescribed
-    if left.waiting or left.not_found:
+    if left.waiting or left.failed or left.not_found:
         head += (
             f"\ndescriptions of conversations: {left.waiting} to be asked for again by the next run"
-            f" with export.metadata, {left.not_found} not found; since {_moment(left.since)}"
+            f" with export.metadata, {left.failed} failed, {left.not_found} not found;"
+            f" since {_moment(left.since)}"
         )
     if (held := standing.held_by) is not None:
         head += (

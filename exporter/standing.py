@@ -58,11 +58,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class Undescribed(msgspec.Struct, frozen=True, kw_only=True):
     """Descriptions of archived conversations that are not archived themselves.
 
-    `waiting` are asked for again by every later run with `export.metadata`; `not_found` do not
-    exist. `since` is when the first of them was first asked for in vain.
+    `waiting` are asked for again by every later run with `export.metadata`; `failed` have been
+    asked for so often that only a manifest that names them asks again; `not_found` do not exist.
+    `since` is when the first of them was first asked for in vain.
     """
 
     waiting: Count
+    failed: Count
     not_found: Count
     since: Time | None
 
@@ -103,7 +105,7 @@ class Lacking(msgspec.Struct, frozen=True, kw_only=True):
 def standing_of(archive: str, holder: SinkHolder | None, ledger: Ledger) -> Standing:
     """What is to be told of an archive."""
     groups = ledger.missing_groups()
-    waiting, not_found, since = ledger.undescribed()
+    waiting, failed, not_found, since = ledger.undescribed()
     counts = {str(each): sum(g.count for g in groups if g.status is each) for each in KEPT}
     return Standing(
         archive=archive,
@@ -111,7 +113,10 @@ def standing_of(archive: str, holder: SinkHolder | None, ledger: Ledger) -> Stan
         archived=ledger.recordings(),
         **counts,
         undescribed=Undescribed(
-            waiting=waiting, not_found=not_found, since=timestamp(since) if since else None
+            waiting=waiting,
+            failed=failed,
+            not_found=not_found,
+            since=timestamp(since) if since else None,
         ),
         oldest=timestamp(min(group.since for group in groups)) if groups else None,
         groups=[_group(each) for each in groups],

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from exporter.ledger.rows import Partition
 
 _PAGE: Final = 1000
+_ENOUGH: Final = 7
+"""So many runs ask for a description that fails: one that always does is no failure for ever."""
+_WAITING: Final = f"(NOT u.is_missing AND u.runs < {_ENOUGH})"
 _COLUMNS: Final = "m.path, m.bytes, m.sha256, m.pii, m.is_final, m.fetched_at"
 _NAMES: Final = "p.account_id, p.project_id, c.conversation_id, c.started_at"
 _JOINS: Final = "JOIN conversations c ON c.id = m.conversation JOIN projects p ON p.id = c.project"
@@ -83,9 +86,9 @@ class Documents(MissingRecordings):
                 " WHERE status IN ('exported', 'skipped')"
             )
             self._db.executemany(
-                "INSERT OR IGNORE INTO to_describe SELECT u.conversation FROM undescribed u"
+                "INSERT OR IGNORE INTO to_describe SELECT u.conversation FROM undescribed u"  # noqa: S608 (constants)
                 " JOIN runs l ON l.id = u.run JOIN conversations c ON c.id = u.conversation"
-                " JOIN projects p ON p.id = c.project WHERE NOT u.is_missing AND l.origin = ?"
+                f" JOIN projects p ON p.id = c.project WHERE {_WAITING} AND l.origin = ?"
                 " AND p.account_id = ? AND p.project_id = ?"
                 " AND EXISTS (SELECT 1 FROM recordings r WHERE r.conversation = u.conversation)",
                 [(origin, *project) for project in projects],
@@ -118,8 +121,9 @@ class Documents(MissingRecordings):
         """Remember descriptions that were asked for in vain."""
         with self._transaction():
             self._db.executemany(
-                "INSERT INTO undescribed VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (conversation)"
-                " DO UPDATE SET is_missing = excluded.is_missing, run = excluded.run,"
+                "INSERT INTO undescribed VALUES (?, ?, ?, 1, ?, ?, ?) ON CONFLICT (conversation)"
+                " DO UPDATE SET is_missing = excluded.is_missing, runs = runs + 1,"
+                " run = excluded.run,"
                 " error_kind = excluded.error_kind, error_message = excluded.error_message",
                 [
                     (one.number, one.is_missing, rows.timestamp(now), self._run, *one.error)
@@ -130,7 +134,8 @@ class Documents(MissingRecordings):
     def _note_not_described(self, now: str) -> None:
         """Remember what the run was to describe and did not; in the transaction that is open."""
         self._db.execute(
-            "INSERT OR IGNORE INTO undescribed SELECT DISTINCT o.conversation, 0, ?, ?, NULL, NULL"
+            "INSERT OR IGNORE INTO undescribed SELECT DISTINCT o.conversation, 0, ?, 0, ?, NULL,"
+            " NULL"
             " FROM outcomes o WHERE o.status IN ('exported', 'skipped') AND NOT EXISTS"
             " (SELECT 1 FROM metadata m WHERE m.conversation = o.conversation)",
             (now, self._run),
@@ -143,19 +148,20 @@ class Documents(MissingRecordings):
     def undescribed_projects(self, origin: str) -> list[tuple[str, str]]:
         """(account, project) of descriptions that earlier runs left, at an address of the API."""
         return self._db.execute(
-            "SELECT DISTINCT p.account_id, p.project_id FROM undescribed u"
+            "SELECT DISTINCT p.account_id, p.project_id FROM undescribed u"  # noqa: S608 (constants)
             " JOIN conversations c ON c.id = u.conversation JOIN projects p ON p.id = c.project"
-            " JOIN runs l ON l.id = u.run WHERE NOT u.is_missing AND l.origin = ? ORDER BY p.id",
+            f" JOIN runs l ON l.id = u.run WHERE {_WAITING} AND l.origin = ? ORDER BY p.id",
             (origin,),
         ).fetchall()
 
-    def undescribed(self) -> tuple[int, int, datetime | None]:
-        """How many descriptions are still to be asked for, how many do not exist, since when."""
-        waiting, missing, since = self._db.execute(
-            "SELECT count(*) FILTER (WHERE NOT is_missing), count(*) FILTER (WHERE is_missing),"
-            " min(since) FROM undescribed"
+    def undescribed(self) -> tuple[int, int, int, datetime | None]:
+        """How many descriptions wait for the next run, failed too often, do not exist; since."""
+        waiting, missing, total, since = self._db.execute(
+            f"SELECT count(*) FILTER (WHERE {_WAITING}), count(*) FILTER (WHERE u.is_missing),"  # noqa: S608 (constants)
+            " count(*), min(u.since) FROM undescribed u"
         ).fetchone()
-        return waiting, missing, datetime.fromisoformat(since) if since else None
+        failed = total - waiting - missing
+        return waiting, failed, missing, datetime.fromisoformat(since) if since else None
 
     def record_metadata(self, described: Sequence[tuple[ToDescribe, KeptMetadata]]) -> None:
         """Enter descriptions whose files are in the archive."""
@@ -247,10 +253,11 @@ class Documents(MissingRecordings):
     def perhaps_being_described(self, limit: int) -> list[str]:
         """Folders of conversations that the run may have been describing when it was killed."""
         found = self._db.execute(
-            "SELECT DISTINCT (SELECT r.path FROM recordings r WHERE r.conversation = o.conversation"
+            "SELECT DISTINCT (SELECT r.path FROM recordings r"  # noqa: S608 (constants)
+            " WHERE r.conversation = o.conversation"
             " ORDER BY r.variant LIMIT 1) FROM (SELECT conversation FROM outcomes"
             "  WHERE status IN ('exported', 'skipped')"
-            "  UNION SELECT conversation FROM undescribed WHERE NOT is_missing) o"
+            f"  UNION SELECT u.conversation FROM undescribed u WHERE {_WAITING}) o"
             " WHERE NOT EXISTS (SELECT 1 FROM metadata m WHERE m.conversation = o.conversation"
             "  AND m.is_final) ORDER BY o.conversation LIMIT ?",
             (limit,),

@@ -150,6 +150,7 @@ CREATE TABLE undescribed (             -- descriptions asked for and not archive
     conversation INTEGER PRIMARY KEY REFERENCES conversations,
     is_missing INTEGER NOT NULL,       -- 1: the API has none, and is not asked again for this alone
     since TEXT NOT NULL,               -- first asked for in vain
+    runs INTEGER NOT NULL,             -- how many asked
     run INTEGER NOT NULL REFERENCES runs, -- the last that was to ask
     error_kind TEXT,                   -- NULL: that run ended first
     error_message TEXT

@@ -138,6 +138,7 @@ def test_a_description_that_failed_is_asked_for_by_the_next_run_whatever_it_name
     told = json.loads(exporter("status", exporter.archive, "--json").stdout)["undescribed"]
     assert (told["waiting"], told["not_found"]) == (1, 1)
     assert told["since"]
+    assert told["failed"] == 0
     assert "1 to be asked for again" in exporter("status", exporter.archive).stdout
 
     assert exporter("run", "without.yaml", "--base-url", sandbox.base_url).exit_code == 0
@@ -148,6 +149,25 @@ def test_a_description_that_failed_is_asked_for_by_the_next_run_whatever_it_name
     told = json.loads(exporter("status", exporter.archive, "--json").stdout)["undescribed"]
     assert (told["waiting"], told["not_found"]) == (0, 1)
     assert exporter("verify", exporter.archive).exit_code == 0
+
+
+def test_a_description_that_always_fails_is_not_asked_for_for_ever(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], calls: list[Happening]
+) -> None:
+    """Seven runs ask, and say so with code 1; the next ones are not to blame for it."""
+    broken = Match(endpoint=Endpoint.CONVERSATION, conversation=calls[0].id)
+    sandbox = start_sandbox(world=WORLD, scenario=[Rule(match=broken, action=Respond(400))])
+    exporter.environment |= {
+        "EXPORTER_API__BASE_URL": sandbox.base_url,
+        "EXPORTER_EXPORT__METADATA": "true",
+    }
+    exporter.write("job.yaml", job(calls[:1]))
+    codes = [exporter("run", "job.yaml").exit_code]
+    codes += [exporter("retry", exporter.archive).exit_code for _ in range(7)]
+    assert codes == [1] * 7 + [0]
+    told = json.loads(exporter("status", exporter.archive, "--json").stdout)["undescribed"]
+    assert (told["waiting"], told["failed"], told["not_found"]) == (0, 1, 0)
+    assert exporter("run", "job.yaml").exit_code == 1
 
 
 def test_descriptions_that_a_stopped_run_did_not_get_to_are_asked_for_later(
