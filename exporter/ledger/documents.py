@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -133,6 +134,8 @@ class Documents(MissingRecordings):
 
     def _note_not_described(self, now: str) -> None:
         """Remember what the run was to describe and did not; in the transaction that is open."""
+        if not self._was_to_describe():
+            return
         self._db.execute(
             "INSERT OR IGNORE INTO undescribed SELECT DISTINCT o.conversation, 0, ?, 0, ?, NULL,"
             " NULL"
@@ -144,6 +147,14 @@ class Documents(MissingRecordings):
             "DELETE FROM undescribed WHERE error_kind IS NULL AND EXISTS"
             " (SELECT 1 FROM metadata m WHERE m.conversation = undescribed.conversation)"
         )
+
+    def _was_to_describe(self) -> bool:
+        """Whether the run was asked for descriptions, as far as what it noted can be read."""
+        (info,) = self._db.execute("SELECT info FROM runs WHERE id = ?", (self._run,)).fetchone()
+        try:
+            return bool(json.loads(info)["config"]["export"]["metadata"])
+        except (LookupError, TypeError, ValueError):
+            return False
 
     def undescribed_projects(self, origin: str) -> list[tuple[str, str]]:
         """(account, project) of descriptions that earlier runs left, at an address of the API."""

@@ -10,7 +10,6 @@ its numbers.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -272,8 +271,7 @@ class Ledger(Documents, Comparing):
         """
         with self._transaction():
             self._cancel_rest()
-            if self._was_to_describe():
-                self._note_not_described(rows.timestamp(finished_at))
+            self._note_not_described(rows.timestamp(finished_at))
             self._db.execute(
                 "UPDATE runs SET status = ?, exit_code = ?, finished_at = ?, summary = ?,"
                 " rendered = ? WHERE id = ?",
@@ -286,14 +284,6 @@ class Ledger(Documents, Comparing):
                     self._run,
                 ),
             )
-
-    def _was_to_describe(self) -> bool:
-        """Whether the run was asked for descriptions, as far as what it noted can be read."""
-        (info,) = self._db.execute("SELECT info FROM runs WHERE id = ?", (self._run,)).fetchone()
-        try:
-            return bool(json.loads(info)["config"]["export"]["metadata"])
-        except (LookupError, TypeError, ValueError):
-            return False
 
     def left_run(self) -> LeftRun | None:
         """The latest run, if its results are not in the archive; the methods then speak of it."""
