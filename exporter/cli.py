@@ -6,37 +6,23 @@ from typing import Annotated
 
 import typer
 
-from exporter import __version__, cli_archive, cli_practice
+from exporter import __version__, cli_archive, cli_practice, cli_run
 from exporter.options import (
     Account,
-    AllowMissing,
     AsJson,
     BaseUrl,
-    Concurrency,
     Config,
     Conversation,
-    Deadline,
-    Directions,
-    JsonSummary,
     LogFormat,
     LogLevel,
-    Manifest,
     ManifestFormat,
-    MaxFailures,
-    NeverRaw,
     OptionalManifest,
     Output,
-    Progress,
     Project,
     Rate,
-    RedactionList,
     Region,
-    RequireRaw,
-    ResultsFile,
     StateDir,
     Surface,
-    Timezone,
-    Wait,
     flags,
     reported,
 )
@@ -64,114 +50,8 @@ def main_options(
         raise typer.Exit
 
 
-@app.command()
-def run(
-    manifest: Manifest,
-    *,
-    manifest_format: ManifestFormat = None,
-    config: Config = None,
-    output: Output = None,
-    base_url: BaseUrl = None,
-    surface: Surface = None,
-    region: Region = None,
-    directions: Directions = None,
-    redaction: RedactionList = None,
-    concurrency: Concurrency = None,
-    rate: Rate = None,
-    results: ResultsFile = None,
-    state_dir: StateDir = None,
-    timezone: Timezone = None,
-    wait: Wait = None,
-    recheck: Annotated[
-        bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
-    ] = False,
-    refresh: Annotated[
-        bool,
-        typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
-    ] = False,
-    max_failures: MaxFailures = None,
-    deadline: Deadline = None,
-    require_raw: RequireRaw = False,
-    never_raw: NeverRaw = False,
-    allow_missing: AllowMissing = False,
-    log_format: LogFormat = None,
-    log_level: LogLevel = None,
-    progress: Progress = None,
-    json: JsonSummary = False,
-) -> None:
-    """Export what MANIFEST names; what is archived already is skipped."""
-    from exporter import running
-
-    given = flags(
-        output=output,
-        base_url=base_url,
-        surface=surface,
-        region=region,
-        directions=directions,
-        redaction=redaction,
-        concurrency=concurrency,
-        rate=rate,
-        state_dir=state_dir,
-        max_failures=max_failures,
-        deadline=deadline,
-        timezone=timezone,
-        wait=wait,
-        recheck=recheck,
-        refresh=refresh,
-        require_raw=require_raw,
-        never_raw=never_raw,
-        log_format=log_format,
-        log_level=log_level,
-    )
-    with reported():
-        exit_code = running.run(
-            manifest,
-            manifest_format=manifest_format,
-            config_file=config,
-            flags=given,
-            wishes=running.Wishes(
-                results_file=results,
-                allow_missing=allow_missing,
-                progress=progress,
-                json_summary=json,
-            ),
-        )
-    raise typer.Exit(exit_code)
-
-
-@app.command()
-def plan(
-    manifest: Manifest,
-    *,
-    manifest_format: ManifestFormat = None,
-    config: Config = None,
-    output: Output = None,
-    directions: Directions = None,
-    redaction: RedactionList = None,
-    never_raw: NeverRaw = False,
-    state_dir: StateDir = None,
-    timezone: Timezone = None,
-    json: AsJson = False,
-) -> None:
-    """Say what `run` would do; downloads nothing, writes nothing, needs no key."""
-    from exporter import running
-
-    given = flags(
-        output=output,
-        directions=directions,
-        redaction=redaction,
-        never_raw=never_raw,
-        state_dir=state_dir,
-        timezone=timezone,
-    )
-    with reported():
-        running.plan(
-            manifest,
-            manifest_format=manifest_format,
-            config_file=config,
-            flags=given,
-            as_json=json,
-        )
+app.command()(cli_run.run)
+app.command()(cli_run.plan)
 
 
 @app.command()

@@ -85,7 +85,7 @@ class Ending:
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
         info = msgspec.structs.replace(info, discovered=await reporter.discovered())
-        metadata = await self.describing.finished() if self.describing else None
+        metadata = self.describing.finished() if self.describing else None
         reason = await self._reason(totals, metadata)
         run = self._ended(info, totals, policy, reason=reason, metadata=metadata)
         summary = await reporter.summary(
@@ -116,7 +116,17 @@ class Ending:
             results=written,
         )
         pii_access = {project: each for project, each in findings.items() if project in asked}
-        return Report(run, summary, written, reason, pii_access, policy)
+        export = self.job.settings.export
+        return Report(
+            run,
+            summary,
+            written,
+            reason,
+            pii_access,
+            policy,
+            export.retention,
+            export.expiry_warning,
+        )
 
     async def _reason(self, totals: Totals, metadata: MetadataCounts | None) -> StopReason | None:
         """Why the run ended early, if it did."""

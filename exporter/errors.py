@@ -102,6 +102,8 @@ class UsageError(ExporterError):
 
     Attributes:
         location: the place in the input, where there is one.
+        also: what else is wrong with the same input.
+        has_more: and still more is, which is not told.
     """
 
     exit_code: int = 2
@@ -109,6 +111,8 @@ class UsageError(ExporterError):
     def __init__(self, message: str, *, location: Location | None = None, hint: str = "") -> None:
         super().__init__(f"{location}: {message}" if location else message, hint=hint)
         self.location = location
+        self.also: tuple[UsageError, ...] = ()
+        self.has_more = False
 
 
 class ConfigError(UsageError):

@@ -34,8 +34,8 @@ from exporter.pool import first_error, run_pool
 from exporter.raw_archive import find_archives
 from exporter.recorder import Recorder
 from exporter.recovery import if_killed, recover
+from exporter.reporting import prepare_beside
 from exporter.results import encode_run
-from exporter.sinks.local import LocalSink
 from exporter.spool import Spool
 from exporter.stopping import Stop, StopReason, too_many_failures
 from exporter.survey import Survey
@@ -131,7 +131,8 @@ class _Run:
         settings, sink = archives.settings, archives.sink
         run = cls(job, stop, watcher, archives)
         run.id = run_id
-        await run._prepare_results_folder()
+        if job.results_file is not None:
+            await prepare_beside(job.results_file, run_id, settings.output)
         hold = await run._take_hold(stack)
         run.thread = await stack.enter_async_context(LedgerThread())
         run.ledger = await run.thread.run(open_ledger, settings)
@@ -170,18 +171,6 @@ class _Run:
         )
         return run
 
-    async def _prepare_results_folder(self) -> None:
-        """A folder that takes no results is better known before the work than after it."""
-        if self.job.results_file is not None:
-            output = self.job.settings.output
-            beside = LocalSink(
-                self.job.results_file.parent,
-                run_id=self.id,
-                dir_mode=output.dir_mode,
-                file_mode=output.file_mode,
-            )
-            await beside.prepare()
-
     async def _take_hold(self, stack: contextlib.AsyncExitStack) -> Hold:
         """Keep other runs out of the archive, until the stack is left."""
         settings = self.job.settings
@@ -209,8 +198,14 @@ class _Run:
         await self.stop.unless_hurried(self.survey.discover(self.job.windows, self.spool))
         if self.job.settings.export.lookup_started_at and self.spool.undated:
             dated = stack.enter_context(Spool())
-            workers = self.job.settings.limits.concurrency
-            dating = Dating(self.api, self.ledger, self.thread, workers, self.stop.event)
+            dating = Dating(
+                make_asker=partial(self.api.new_asker, self.projects),
+                listing=self.api.listing,
+                ledger=self.ledger,
+                thread=self.thread,
+                concurrency=self.job.settings.limits.concurrency,
+                stop=self.stop.event,
+            )
             await self.stop.unless_hurried(dating.date(self.spool, dated))
             self.spool = dated
 
@@ -296,14 +291,20 @@ class _Run:
         settings = self.job.settings
         if not settings.export.metadata:
             return
+        origin = settings.api.origin
+        left = await self.thread.run(self.ledger.undescribed_projects, origin)
+        covered = filter(self.job.credentials.covers, left)
+        projects = list(dict.fromkeys([*self.projects, *covered]))
         self.describing = Describing(
-            make_asker=partial(self.api.new_asker, self.projects),
+            make_asker=partial(self.api.new_asker, projects),
             listing=self.api.listing,
             sink=self.sink,
             ledger=self.ledger,
             thread=self.thread,
             pii=settings.export.metadata_pii,
             refresh=settings.export.refresh,
+            projects=projects,
+            origin=origin,
             concurrency=settings.limits.concurrency,
             stop=self.stop.event,
             now=self.job.now,

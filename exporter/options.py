@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +100,13 @@ Wait = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="Wait so long for another run to end, such as 30m."),
 ]
+Recheck = Annotated[
+    bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
+]
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
+]
 MaxFailures = Annotated[
     int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
 ]
@@ -173,9 +180,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except ExporterError as error:
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
+        _tell(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt as interrupt:
         typer.echo(str(interrupt) or "interrupted: nothing was under way", err=True)
@@ -184,3 +189,16 @@ def reported() -> Iterator[None]:
         # Nobody reads standard output any more; python would complain again while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
+
+
+def _tell(error: ExporterError) -> None:
+    """Every error with its hint; a hint that several share, once."""
+    also = error.also if isinstance(error, UsageError) else ()
+    told = ""
+    for one in (error, *also):
+        typer.echo(f"error: {one}", err=True)
+        if one.hint and one.hint != told:
+            typer.echo(f"hint: {one.hint}", err=True)
+        told = one.hint
+    if isinstance(error, UsageError) and error.has_more:
+        typer.echo(f"error: and more; these are the first {1 + len(also)}", err=True)

@@ -25,6 +25,7 @@ from exporter.model import PiiAccessState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import timedelta
     from types import TracebackType
     from typing import Self
 
@@ -79,6 +80,15 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _period(length: timedelta) -> str:
+    """A time that somebody set: `90 days`, `36 hours`."""
+    seconds = length.total_seconds()
+    for unit, one in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= one and seconds % one == 0:
+            return _count(int(seconds // one), unit)
+    return duration(seconds)
 
 
 class _Bar:
@@ -188,6 +198,9 @@ def print_report(report: Report) -> None:
     table.add_row("requested", str(summary.requested), about, style="bold")
     console.print(table)
     _print_numbers(console, summary)
+    if (summary.expiring or summary.expired) and report.retention is not None:
+        words = _expiry(summary, report.retention, report.expiry_warning)
+        console.print(words, style="red", markup=False)
     for window in run.discovered:
         _print_window(console, window)
     for project, finding in report.pii_access.items():
@@ -226,8 +239,6 @@ def _print_numbers(console: Console, summary: Summary) -> None:
     if (described := summary.metadata) is not None:
         bad = described.failed or described.cancelled
         console.print(_metadata(described), style="red" if bad else None)
-    if summary.expiring or summary.expired:
-        console.print(_expiry(summary), style="red", markup=False)
 
 
 def _print_trouble(console: Console, words: str, hint: str) -> None:
@@ -343,12 +354,12 @@ def _metadata(counts: MetadataCounts) -> str:
     return f"{_count(counts.requested, 'description')} of conversations: {', '.join(words)}"
 
 
-def _expiry(summary: Summary) -> str:
+def _expiry(summary: Summary, retention: timedelta, soon: timedelta) -> str:
     """What the vendor deletes, or has deleted, of what is not archived."""
     return (
-        "of what is not archived the vendor deletes"
-        f" {summary.expiring} within export.expiry_warning,"
-        f" and has deleted {summary.expired} after export.retention"
+        f"of what is not archived, the vendor, who keeps recordings for {_period(retention)},"
+        f" deletes {_count(summary.expiring or 0, 'recording')} within {_period(soon)}"
+        f" and has deleted {summary.expired or 0}"
     )
 
 

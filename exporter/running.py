@@ -254,9 +254,19 @@ def plan(
     config_file: Path | None,
     flags: Sequence[Flag],
     as_json: bool,
+    log_level: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Say what `run` would do.
+
+    Args:
+        manifest: what `run` would be given, like the next four.
+        manifest_format: likewise.
+        config_file: likewise.
+        flags: likewise.
+        as_json: for programs, on standard output.
+        log_level: as a flag asks for; None: errors only, for the plan says the rest.
+        environ: with the keys, which only `discover` in the manifest needs.
 
     Raises:
         ExporterError: the manifest or the config is wrong.
@@ -269,7 +279,8 @@ def plan(
             environ=environ,
         )
         redactor = log.Redactor()
-        log.configure(json=False, level="error", redactor=redactor)
+        level = "error" if log_level is None else settings.log.level
+        log.configure(json=settings.log.format == "json", level=level, redactor=redactor)
         with Spool() as spool:
             spool.fill(_allowed(opened.conversations(), settings))
             listed = asyncio.run(_listed(opened.queries, spool, settings, environ, redactor))

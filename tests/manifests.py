@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
+
+from exporter.errors import ManifestError
 from exporter.loader import Manifest, open_manifest
 from exporter.model import Conversation, Direction, Redaction
 
@@ -19,6 +22,13 @@ def opened(content: bytes | str, form: str | None = None) -> Manifest:
 def loaded(content: bytes | str, form: str | None = None) -> list[Conversation]:
     with opened(content, form) as manifest:
         return list(manifest.conversations())
+
+
+def refusal(content: bytes | str, form: str | None = None) -> ManifestError:
+    with pytest.raises(ManifestError) as caught:
+        loaded(content, form)
+    assert caught.value.exit_code == 2
+    return caught.value
 
 
 ENTRY = '{"id":"C","account_id":"a","project_id":"p"}\n'

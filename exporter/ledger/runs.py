@@ -6,12 +6,12 @@ from datetime import datetime
 
 from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
-from exporter.ledger.pairs import Pairs
+from exporter.ledger.documents import Documents
 from exporter.ledger.rows import LeftRun
 from exporter.model import Status
 
 
-class Runs(Pairs):
+class Runs(Documents):
     """The part of the ledger that knows runs."""
 
     def begin_run(
@@ -86,6 +86,7 @@ class Runs(Pairs):
         """
         with self._transaction():
             self._cancel_rest()
+            self._note_not_described(rows.timestamp(finished_at))
             self._db.execute(
                 "UPDATE runs SET status = ?, exit_code = ?, finished_at = ?, summary = ?,"
                 " rendered = ? WHERE id = ?",

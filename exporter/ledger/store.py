@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from exporter.ledger import rows
 from exporter.ledger.comparing import Comparing
-from exporter.ledger.documents import Documents
 from exporter.ledger.rows import Looked, Partition, Planned, Totals
 from exporter.ledger.runs import Runs
 from exporter.model import Order, Outcome, Recording, Status
@@ -29,7 +28,7 @@ _PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Documents, Comparing, Runs):
+class Ledger(Comparing, Runs):
     """The whole ledger."""
 
     # A run is planned.
@@ -243,8 +242,10 @@ class Ledger(Documents, Comparing, Runs):
             " WHERE o.status = 'exported'"
         ).fetchone()
         errors = self._db.execute(
-            "SELECT coalesce(error_code, error_kind) AS name, count(*) FROM outcomes"
-            " WHERE name IS NOT NULL GROUP BY name ORDER BY name"
+            "SELECT coalesce(error_code, error_kind,"
+            " CASE coalesce(status, ?1) WHEN ?1 THEN ?1 END) AS name, count(*) FROM outcomes"
+            " WHERE name IS NOT NULL GROUP BY name ORDER BY name",
+            (Status.CANCELLED,),
         )
         (carried_over,) = self._db.execute(
             "SELECT count(*) FROM outcomes WHERE carried_over"

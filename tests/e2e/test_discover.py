@@ -14,9 +14,12 @@ import yaml
 
 from exporter.sandbox import (
     BadPage,
+    Endpoint,
     History,
+    Match,
     PageFault,
     Respond,
+    Rule,
     Times,
 )
 from tests.listings import (
@@ -263,6 +266,25 @@ def test_starts_are_looked_up(exporter: Command, sandbox: Sandbox) -> None:
     assert sorted(filter(None, asked())) == sorted([own["id"], "CA-made-up"])
     assert run(exporter, sandbox, job).exit_code == 0
     assert asked()[2:] == ["CA-made-up"]
+
+
+def test_a_key_that_may_not_look_up_starts_exports_all_the_same(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Refused descriptions speak of descriptions only: the recordings come, without a date."""
+    refused = Rule(match=Match(endpoint=Endpoint.CONVERSATION), action=Respond(403))
+    sandbox = start_sandbox(scenario=[refused])
+    job = (
+        "version: 1\nconfig: {export: {lookup_started_at: true}, limits: {concurrency: 1}}\n"
+        "defaults: {account_id: a, project_id: p}\n"
+        f"conversations: [{', '.join(f'CA{n}' for n in range(20))}]\n"
+    )
+    done = run(exporter, sandbox, job)
+    assert done.exit_code == 0, done.stderr
+    assert done.results()["summary"]["exported"] == 20
+    assert {row["path"].split("/")[2] for row in done.results()["results"]} == {"undated"}
+    assert done.stderr.count("start.given_up") == 1
+    assert sum(each.endpoint == "conversation" for each in sandbox.requests) < 5
 
 
 def test_calls_in_progress_carry_a_mark(

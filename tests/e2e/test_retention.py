@@ -63,5 +63,5 @@ def test_the_summary_says_what_expires_and_what_is_lost(
     summary = done.results()["summary"]
     assert balanced(done.results())
     assert (summary["expiring"], summary["expired"]) == (1, 2)
-    assert "the vendor deletes 1 within export.expiry_warning" in done.stderr
-    assert "has deleted 2 after export.retention" in done.stderr
+    assert "who keeps recordings for 90 days, deletes 1 recording within 7 days" in done.stderr
+    assert "and has deleted 2" in done.stderr

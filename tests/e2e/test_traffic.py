@@ -326,6 +326,9 @@ def test_deadline(export: Callable[..., Ran]) -> None:
     assert ran.exit_code == 8
     assert ran.statuses == {"cancelled": 3}
     assert "deadline" in ran.text
+    # What nobody had begun with is told as what somebody gave up.
+    assert ran.document["summary"]["errors"] == {"cancelled": 3}
+    assert "not exported: cancelled (3)" in ran.text
 
 
 def test_every_scenario_is_used() -> None:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.errors import ManifestError
 from tests.manifests import (
     ENTRY,
     HEAD,
-    loaded,
+    refusal,
 )
-
-
-def refusal(content: bytes | str, form: str | None = None) -> ManifestError:
-    with pytest.raises(ManifestError) as caught:
-        loaded(content, form)
-    assert caught.value.exit_code == 2
-    return caught.value
-
 
 # Bad manifests: text, place, words of the message, words of the hint.
 

@@ -322,8 +322,11 @@ def test_policies_in_the_environment() -> None:
 
 
 def test_settings_can_be_written_and_read_again() -> None:
-    """What the results tell of the config is a config."""
-    settings = load("output: {dir_mode: '0750'}\nexport: {pending_grace: 36h, redaction: raw}")
+    """What the results tell of the config is a config, also of times longer than a year."""
+    settings = load(
+        "output: {dir_mode: '0750'}\nexport: {pending_grace: 36h, redaction: raw,"
+        " retention: 400d, expiry_warning: 30d}\nlimits: {deadline: 1.5s, wait: 0s}"
+    )
     dumped = settings.model_dump(mode="json")
     assert dumped["output"]["dir_mode"] == "0750"
     document = yamldoc.load(io.BytesIO(_as_yaml(dumped).encode()), "job.yaml")
