@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.archive import read_ledger
-from exporter.errors import DestinationError, ErrorKind
+from exporter.errors import DestinationAwayError, DestinationError, ErrorKind
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import ErrorInfo, Order, Outcome, Redaction, Status
 from exporter.partitions import Partitions
@@ -309,6 +309,8 @@ async def _states(
                     sound[position] = await _digest(sink, one.path) == one.sha256
             except FileNotFoundError:  # since its size was asked for
                 sizes[position] = None
+            except DestinationAwayError:
+                raise
             except DestinationError as error:
                 # What cannot be read is not archived; rot is what this look is for.
                 _log.error("recording.unreadable", path=one.own_path, reason=error.message)
