@@ -22,6 +22,7 @@ from exporter.ledger import Ledger, LedgerThread
 from exporter.model import ErrorInfo, Order, Outcome, Redaction, Status
 from exporter.partitions import Partitions
 from exporter.plan import Choice, Decision, decide, recordings
+from exporter.pool import first_error
 from exporter.raw_archive import find_archives
 from exporter.sinks.mounted import shown
 
@@ -316,10 +317,13 @@ async def _states(
                 _log.error("recording.unreadable", path=one.own_path, reason=error.message)
                 sound[position] = False
 
-        async with asyncio.TaskGroup() as group:
-            for position, (one, size) in enumerate(zip(held, sizes, strict=True)):
-                if size == one.size:
-                    group.create_task(check(position, one))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for position, (one, size) in enumerate(zip(held, sizes, strict=True)):
+                    if size == one.size:
+                        group.create_task(check(position, one))
+        except BaseExceptionGroup as failures:
+            raise first_error(failures) from None
     return list(zip(sizes, sound, strict=True))
 
 

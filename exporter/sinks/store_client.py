@@ -96,7 +96,8 @@ class Stores:
     @cached_property
     def signs(self) -> Store:
         """For signs of life: one that does not get through makes way for the next."""
-        return self._open(_Patience(_SIGN, _SIGN, SIGN_RETRIES), {})
+        retries = min(SIGN_RETRIES, self._writing.retries)
+        return self._open(_Patience(_SIGN, _SIGN, retries), {})
 
 
 def connect(

@@ -71,7 +71,8 @@ class Documents:
 
     def hurried(self) -> Documents:
         """The same for signs of life, which are given up after some seconds."""
-        twin = Documents(self._stores, self._kind, self._url, SIGN_RETRIES)
+        timeout = min(SIGN_RETRIES, self._retry_timeout)
+        twin = Documents(self._stores, self._kind, self._url, timeout)
         twin._is_hurried = True
         return twin
 

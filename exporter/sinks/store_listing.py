@@ -97,7 +97,7 @@ class Sizes:
         ahead = deque(wanted)
         while len(ahead) > _FEW:
             place = os.path.commonpath([ahead[0], ahead[-1]])
-            behind = ahead[0].rpartition("/")[0]
+            behind = ahead[0][:-1]  # nothing of ours lies between
             page = await self._requests.make(self._first_page, place, behind)
             if not page:
                 break

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,15 @@ from exporter.model import Archived, AudioFormat, Direction, Outcome, Recording,
 from exporter.partitions import Partitions
 from exporter.plan import Decision
 from exporter.settings import ObjectStoreSettings
-from exporter.sinks import object_hold, object_store, object_upload, store_errors
+from exporter.sinks import (
+    object_hold,
+    object_store,
+    object_upload,
+    store_client,
+    store_documents,
+    store_errors,
+    store_listing,
+)
 from exporter.sinks.base import HOLDER_PATH, AlreadyExistsError, HeldError, Holder, LostHoldError
 from exporter.sinks.object_store import ObjectStoreSink
 from exporter.sinks.store_options import StoreOptions
@@ -238,9 +247,50 @@ async def test_many_sizes_take_one_listing(
         await sink.put(path, b"sound")
     assert await through.sizes(paths) == [5] * 25
     assert await through.sizes([*paths, f"{FOLDER}/CA99/user.raw.wav"]) == [*[5] * 25, None]
-    assert [each.method for each in proxy.requests] == ["GET"]
+    # What a listing does not tell is asked for: not every store lists in the order of names.
+    assert [each.method for each in proxy.requests] == ["GET", "GET", "HEAD"]
     await through.put(f"{FOLDER}/CA99/user.raw.wav", b"more")
     assert await through.sizes([f"{FOLDER}/CA99/user.raw.wav"]) == [4]
+
+
+async def test_sizes_in_many_partitions_take_one_listing(
+    through: ObjectStoreSink, sink: ObjectStoreSink, proxy: Proxy
+) -> None:
+    """A little of each of many partitions is listed together, wherever else the archive goes on."""
+    paths = [f"acme/shop/2026-01-{day:02}/CA1/user.raw.wav" for day in range(1, 31)]
+    for path in ["acme/other/x", *paths, "acme/shop/2026-02-01/CA1/user.raw.wav"]:
+        await sink.put(path, b"sound")
+    assert await through.sizes(paths[::-1]) == [5] * 30
+    assert [each.query.get("prefix") for each in proxy.requests] == [["calls/acme/shop/"]]
+
+
+async def test_a_large_partition_is_listed_once_in_whatever_order_it_is_asked_for(
+    through: ObjectStoreSink, sink: ObjectStoreSink, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a listing tells little of what is wanted, the partition is listed and remembered."""
+    monkeypatch.setattr(object_store, "_LISTED", 10)
+    monkeypatch.setattr(store_listing, "_FEW", 8)
+    paths = [f"{FOLDER}/CA{number:03}/user.raw.wav" for number in range(60)]
+    for path in paths:
+        await sink.put(path, b"sound")
+    for begin in range(3):
+        assert await through.sizes(paths[begin::3]) == [5] * 20
+    assert {each.method for each in proxy.requests} == {"GET"}
+    from_the_start = [each for each in proxy.requests if "start-after" not in each.query]
+    assert len(from_the_start) == 1
+
+
+async def test_a_write_while_a_partition_is_listed_is_not_forgotten(
+    through: ObjectStoreSink, sink: ObjectStoreSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was listed before a write is not believed after it."""
+    monkeypatch.setattr(store_listing, "_FEW", 0)
+    monkeypatch.setattr(through._sizes, "_from_anywhere", False)
+    assert await through.sizes([PATH]) == [None]
+    await sink.put(PATH, b"somebody else's")
+    assert await through.sizes([PATH]) == [None]  # remembered
+    await through.put(PATH.replace("CA1", "CA2"), b"sound")
+    assert await through.sizes([PATH]) == [15]
 
 
 # Faults.
@@ -252,8 +302,9 @@ async def test_many_sizes_take_one_listing(
         Fault(status=503, code="SlowDown"),
         Fault(status=500, code="InternalError"),
         Fault(cut_after=100),
+        Fault(status=409, code="ConditionalRequestConflict"),
     ],
-    ids=["slow-down", "error", "cut"],
+    ids=["slow-down", "error", "cut", "conflict"],
 )
 async def test_what_passes_is_waited_for(
     open_sink: Open, proxy: Proxy, bucket: Bucket, fault: Fault
@@ -263,6 +314,46 @@ async def test_what_passes_is_waited_for(
     sink = open_sink(endpoint=proxy.url)
     await sink.put(PATH, b"sound" * 1000)
     assert bucket.content(PATH) == b"sound" * 1000
+
+
+async def test_a_slow_line_is_no_silence(
+    open_sink: Open, proxy: Proxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that says nothing while a recording is sent is waited for longer than a reader's."""
+    monkeypatch.setattr(store_client, "_SILENCE_READING", timedelta(seconds=0.2))
+    begun, given_up = threading.Event(), threading.Event()
+
+    def withhold(request: Request) -> None:
+        if request.method == "PUT":
+            begun.set()
+            assert given_up.wait(60)
+        elif request.method == "HEAD" and proxy.count("HEAD") == 1:
+            given_up.wait(60)  # until it was asked again, for it was silent too long
+        elif request.method == "HEAD":
+            given_up.set()
+
+    proxy.fault = withhold
+    sink = open_sink(endpoint=proxy.url)
+    writing = asyncio.create_task(sink.put(PATH, b"sound"))
+    await asyncio.to_thread(begun.wait, 60)
+    assert await sink.sizes([PATH.replace("CA1", "CA2")]) == [None]
+    await writing
+    assert (proxy.count("PUT"), bucket.content(PATH)) == (1, b"sound")
+
+
+async def test_what_vanishes_while_it_is_in_the_way_is_no_obstacle(
+    through: ObjectStoreSink, proxy: Proxy, bucket: Bucket
+) -> None:
+    """Removed by somebody between our write and our look, it is written after all."""
+    bucket.put(PATH, b"somebody else's")
+
+    def remove(request: Request) -> None:
+        if request.method == "GET":
+            bucket.remove(PATH)
+
+    proxy.fault = remove
+    await through.put(PATH, b"sound")
+    assert bucket.content(PATH) == b"sound"
 
 
 async def test_parts_are_sent_again_too(open_sink: Open, proxy: Proxy, bucket: Bucket) -> None:
@@ -340,6 +431,9 @@ async def test_bytes_that_change_on_the_way_are_refused(
         (404, "ContainerNotFound", "bucket does not exist"),
         (400, "AuthorizationHeaderMalformed", "another region"),
         (429, "TooManyRequests", "slow down"),
+        (409, "ConditionalRequestConflict", "somebody else was writing"),
+        (409, "BlobImmutableDueToPolicy", "keeps it from being replaced"),
+        (403, "InvalidObjectState", "storage class"),
         (503, "", "slow down"),
         (500, "InternalError", "failed again and again"),
         (501, "NotImplemented", "conditional writes"),
@@ -387,6 +481,14 @@ def test_every_error_of_the_library_is_translated(kind: type[Exception]) -> None
         raise kind("Generic store error: something happened")
     assert caught.value.message.startswith("cannot write s3://bucket/x: ")
     assert caught.value.message != "cannot write s3://bucket/x: "
+
+
+def test_a_signed_address_is_not_shown() -> None:
+    """Azure's addresses bear a signature, and a text that nobody foresaw may hold one."""
+    with pytest.raises(DestinationError) as caught, store_errors.translated("az://box/x"):
+        raise ValueError("cannot parse https://me.blob.core.windows.net/box?sv=1&sig=hush (odd)")
+    assert "hush" not in caught.value.message
+    assert "me.blob.core.windows.net/box (odd)" in caught.value.message
 
 
 def test_a_missing_object_is_no_error_where_that_is_fine() -> None:
@@ -451,6 +553,51 @@ async def test_a_holder_on_another_machine_lives_while_its_sign_is_fresh(
     monkeypatch.setattr(object_hold, "STALE_AFTER", -1.0)
     hold = await sink.hold(ME)
     assert hold.taken_over_from == Holder("other", "here", 1, NOW)
+
+
+async def test_a_take_over_whose_answer_got_lost_still_names_the_dead(
+    sink: ObjectStoreSink, open_sink: Open, proxy: Proxy, bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The next look shows our own name; what the dead run left is tidied up all the same."""
+    await sink.hold(ME)
+    noted(bucket, machine="another", run_id="other")
+    monkeypatch.setattr(object_hold, "STALE_AFTER", -1.0)
+    taken: list[Request] = []
+
+    def lose_once(request: Request) -> Fault | None:
+        if request.method == "PUT" and request.path.endswith("holder.json") and not taken:
+            taken.append(request)
+            return Fault(lose_answer=True)
+        return None
+
+    proxy.fault = lose_once
+    hold = await open_sink(endpoint=proxy.url).hold(ME)
+    assert len(taken) == 1
+    assert hold.taken_over_from == Holder("other", "here", 1, NOW)
+
+
+async def test_a_sign_of_life_that_does_not_get_through_is_given_up_soon(
+    open_sink: Open, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long other requests are tried again: a run has to know in time that it seems dead."""
+    monkeypatch.setattr(store_client, "_SIGN", timedelta(seconds=0.1))
+    for module in (store_client, store_documents):
+        monkeypatch.setattr(module, "SIGN_RETRIES", timedelta(seconds=0.1))
+    sink = open_sink(endpoint=proxy.url, retry_timeout=timedelta(hours=1))
+    hold = await sink.hold(ME)
+    over = threading.Event()
+
+    def hang(_: Request) -> None:
+        over.wait(60)
+
+    proxy.fault = hang
+    try:
+        with pytest.raises(DestinationError, match="does not answer"):
+            await hold.beat()
+        await hold.release()
+    finally:
+        over.set()
 
 
 async def test_of_many_that_want_it_one_holds_the_archive(open_sink: Open) -> None:
