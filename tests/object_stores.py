@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 # Far more than it takes, also where the machine has other things to do. Each process of tests has
-# servers of its own: SeaweedFS waits 5 seconds for its own parts and computes for half of one, and a
-# shared one could not be killed by the test that does so.
+# servers of its own: SeaweedFS waits 5 seconds for its own parts and computes for half of one, and
+# a shared one could not be killed by the test that does so.
 _START_SECONDS = 300
 
 
