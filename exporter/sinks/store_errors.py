@@ -202,6 +202,8 @@ _BY_TEXT: Final = (
     ("<Code>KMS.", _ENCRYPTION),
 )
 
+_BROKEN: Final = ("Error performing", "HTTP error: ")  # before an answer, and within one
+
 _BY_CLASS: Final = (
     (exceptions.UnauthenticatedError, _CREDENTIALS),
     (exceptions.PermissionDeniedError, _FORBIDDEN),
@@ -275,7 +277,7 @@ def _in_words(error: BaseException) -> _Words:
         or _BY_STATUS.get(status or 0)
         or (_AWAY if status is not None and status >= 500 else None)  # noqa: PLR2004 (server's)
         or next((words for kind, words in _BY_CLASS if isinstance(error, kind)), None)
-        or (_NO_ANSWER if status is None and "Error performing" in text else None)
+        or (_NO_ANSWER if status is None and any(part in text for part in _BROKEN) else None)
         or _as_it_is(text)
     )
 

@@ -17,7 +17,7 @@ from obstore import exceptions
 
 from exporter.address import store_address
 from exporter.archive import existing_sink, ledger_path
-from exporter.errors import ConfigError, DestinationError
+from exporter.errors import ConfigError, DestinationAwayError, DestinationError
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import Archived, AudioFormat, Direction, Outcome, Recording, Redaction, Status
 from exporter.partitions import Partitions
@@ -503,6 +503,20 @@ def test_a_missing_object_is_no_error_where_that_is_fine() -> None:
         store_errors.translated("s3://bucket/x", missing_is_fine=True),
     ):
         raise FileNotFoundError("status code: 404 Not Found: <Code>NoSuchBucket</Code>")
+
+
+async def test_an_answer_that_breaks_off_is_gone_on_with(
+    sink: ObjectStoreSink, open_sink: Open, proxy: Proxy
+) -> None:
+    """Once, and nobody notices; again and again, and no recording is blamed for it."""
+    body = large()
+    await upload(sink, body)
+    proxy.fault = first(2, Fault(cut_answer=1_000_000), "GET")
+    through = open_sink(endpoint=proxy.url, retry_timeout=SOON)
+    assert b"".join([piece async for piece in through.read(PATH)]) == body
+    proxy.fault = lambda _: Fault(cut_answer=0)
+    with pytest.raises(DestinationAwayError, match="does not answer"):
+        await through.feed(PATH, lambda _: None)
 
 
 async def test_nothing_answers(open_sink: Open) -> None:
