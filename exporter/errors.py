@@ -8,6 +8,7 @@
     │   └── ManifestError       2   … in the manifest
     ├── CredentialsRefusedError 3   the API refused every key
     ├── DestinationError        4   the archive cannot be written
+    │   └── DestinationAwayError 4  … nor read: which says nothing about any file's content
     ├── ArchiveBusyError        5   another run holds the archive
     ├── PolicyError             7   raw recordings where none may be, or none where they must be
     ├── HostError               1   nothing at the configured host is the API, or it is away
@@ -133,6 +134,10 @@ class DestinationError(ExporterError):
     """The archive cannot be written: full, read-only, forbidden, or gone."""
 
     exit_code: int = 4
+
+
+class DestinationAwayError(DestinationError):
+    """The archive's storage does not answer, or not to us: no file of it is to blame."""
 
 
 class ArchiveBusyError(ExporterError):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.errors import DestinationError
+from exporter.errors import DestinationAwayError, DestinationError
+from exporter.pool import first_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,9 @@ async def states(
         held: what is on record.
         recheck: hash what has the recorded size; otherwise it is believed.
         stop: once set, nothing more is hashed.
+
+    Raises:
+        DestinationAwayError: the archive's storage does not answer.
     """
     sizes = list(await sink.sizes([one.path for one in held]))
     sound = [True] * len(held)
@@ -56,10 +60,13 @@ async def states(
                 except FileNotFoundError:  # since its size was asked for
                     sizes[position] = None
 
-        async with asyncio.TaskGroup() as group:
-            for position, (one, size) in enumerate(zip(held, sizes, strict=True)):
-                if size == one.size:
-                    group.create_task(check(position, one))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for position, (one, size) in enumerate(zip(held, sizes, strict=True)):
+                    if size == one.size:
+                        group.create_task(check(position, one))
+        except BaseExceptionGroup as failures:
+            raise first_error(failures) from None
     return list(zip(sizes, sound, strict=True))
 
 
@@ -67,6 +74,8 @@ async def _is_sound(sink: Sink, one: Archived) -> bool:
     """Whether the file has the content that is recorded; raises if there is none."""
     try:
         return await _digest(sink, one.path) == one.sha256
+    except DestinationAwayError:
+        raise
     except DestinationError as error:
         # What cannot be read is not archived; rot is what this look is for.
         _log.error("recording.unreadable", path=one.own_path, reason=error.message)

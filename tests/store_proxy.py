@@ -38,6 +38,7 @@ class Fault:
         cut_after: closes the connection once so many bytes of the body came.
         lose_answer: passes the request on, and closes the connection instead of answering.
         spoil: changes a byte of the body on its way.
+        cut_answer: closes the connection once so many bytes of the answer's body went out.
     """
 
     status: int | None = None
@@ -45,6 +46,7 @@ class Fault:
     cut_after: int | None = None
     lose_answer: bool = False
     spoil: bool = False
+    cut_answer: int | None = None
 
 
 @dataclass
@@ -128,11 +130,13 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.lose_answer:
                 self.close_connection = True
                 return
-            self._answer(answer.status, dict(answer.headers), content)
+            self._answer(answer.status, dict(answer.headers), content, fault.cut_answer)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle  # noqa: N815 (as the base says)
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], content: bytes, most: int | None = None
+    ) -> None:
         self.send_response_only(status)
         length = headers.get("Content-Length") if self.command == "HEAD" else str(len(content))
         for name, value in headers.items():
@@ -141,7 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or "0")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[:most])
+            self.close_connection |= most is not None and most < len(content)
 
 
 @pytest.fixture

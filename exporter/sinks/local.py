@@ -161,6 +161,13 @@ class LocalSink:
 
         return await in_thread(tag)
 
+    async def document(self, path: str) -> tuple[str, AsyncIterator[bytes]]:
+        """The tag first: a change in between is found when the tag is compared next."""
+        tag = await self.tag(path)
+        if tag is None:
+            raise FileNotFoundError(path)
+        return tag, self.read(path)
+
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """Pieces of 1 MiB."""
         full = self.root / path

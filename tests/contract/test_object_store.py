@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.sinks import object_store, store_listing
 from exporter.sinks.base import AlreadyExistsError
 from tests.stored import (
     FOLDER,
@@ -157,6 +158,47 @@ async def test_many_sizes_take_one_listing(
         await sink.put(path, b"sound")
     assert await through.sizes(paths) == [5] * 25
     assert await through.sizes([*paths, f"{FOLDER}/CA99/user.raw.wav"]) == [*[5] * 25, None]
-    assert [each.method for each in proxy.requests] == ["GET"]
+    # What a listing does not tell is asked for: not every store lists in the order of names.
+    assert [each.method for each in proxy.requests] == ["GET", "GET", "HEAD"]
     await through.put(f"{FOLDER}/CA99/user.raw.wav", b"more")
     assert await through.sizes([f"{FOLDER}/CA99/user.raw.wav"]) == [4]
+
+
+async def test_sizes_in_many_partitions_take_one_listing(
+    through: ObjectStoreSink, sink: ObjectStoreSink, proxy: Proxy
+) -> None:
+    """A little of each of many partitions is listed together, wherever else the archive goes on."""
+    paths = [f"acme/shop/2026-01-{day:02}/CA1/user.raw.wav" for day in range(1, 31)]
+    for path in ["acme/other/x", *paths, "acme/shop/2026-02-01/CA1/user.raw.wav"]:
+        await sink.put(path, b"sound")
+    assert await through.sizes(paths[::-1]) == [5] * 30
+    assert [each.query.get("prefix") for each in proxy.requests] == [["calls/acme/shop/"]]
+
+
+async def test_a_large_partition_is_listed_once_in_whatever_order_it_is_asked_for(
+    through: ObjectStoreSink, sink: ObjectStoreSink, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a listing tells little of what is wanted, the partition is listed and remembered."""
+    monkeypatch.setattr(object_store, "_LISTED", 10)
+    monkeypatch.setattr(store_listing, "_FEW", 8)
+    paths = [f"{FOLDER}/CA{number:03}/user.raw.wav" for number in range(60)]
+    for path in paths:
+        await sink.put(path, b"sound")
+    for begin in range(3):
+        assert await through.sizes(paths[begin::3]) == [5] * 20
+    assert {each.method for each in proxy.requests} == {"GET"}
+    from_the_start = [each for each in proxy.requests if "start-after" not in each.query]
+    assert len(from_the_start) == 1
+
+
+async def test_a_write_while_a_partition_is_listed_is_not_forgotten(
+    through: ObjectStoreSink, sink: ObjectStoreSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was listed before a write is not believed after it."""
+    monkeypatch.setattr(store_listing, "_FEW", 0)
+    monkeypatch.setattr(through._sizes, "_from_anywhere", False)
+    assert await through.sizes([PATH]) == [None]
+    await sink.put(PATH, b"somebody else's")
+    assert await through.sizes([PATH]) == [None]  # remembered
+    await through.put(PATH.replace("CA1", "CA2"), b"sound")
+    assert await through.sizes([PATH]) == [15]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from obstore import exceptions
 
-from exporter.errors import DestinationError
-from exporter.sinks import store_errors
+from exporter.errors import DestinationAwayError, DestinationError
+from exporter.sinks import store_client, store_errors
 from exporter.sinks.base import AlreadyExistsError
 from tests.object_stores import SECRET_KEY
 from tests.store_proxy import Fault
 from tests.stored import (
     LARGE,
     PATH,
+    SOON,
     first,
     large,
     upload,
@@ -43,8 +46,9 @@ pytestmark = pytest.mark.usefixtures("smaller")
         Fault(status=503, code="SlowDown"),
         Fault(status=500, code="InternalError"),
         Fault(cut_after=100),
+        Fault(status=409, code="ConditionalRequestConflict"),
     ],
-    ids=["slow-down", "error", "cut"],
+    ids=["slow-down", "error", "cut", "conflict"],
 )
 async def test_what_passes_is_waited_for(
     open_sink: Open, proxy: Proxy, bucket: Bucket, fault: Fault
@@ -54,6 +58,46 @@ async def test_what_passes_is_waited_for(
     sink = open_sink(endpoint=proxy.url)
     await sink.put(PATH, b"sound" * 1000)
     assert bucket.content(PATH) == b"sound" * 1000
+
+
+async def test_a_slow_line_is_no_silence(
+    open_sink: Open, proxy: Proxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that says nothing while a recording is sent is waited for longer than a reader's."""
+    monkeypatch.setattr(store_client, "_SILENCE_READING", timedelta(seconds=0.2))
+    begun, given_up = threading.Event(), threading.Event()
+
+    def withhold(request: Request) -> None:
+        if request.method == "PUT":
+            begun.set()
+            assert given_up.wait(60)
+        elif request.method == "HEAD" and proxy.count("HEAD") == 1:
+            given_up.wait(60)  # until it was asked again, for it was silent too long
+        elif request.method == "HEAD":
+            given_up.set()
+
+    proxy.fault = withhold
+    sink = open_sink(endpoint=proxy.url)
+    writing = asyncio.create_task(sink.put(PATH, b"sound"))
+    await asyncio.to_thread(begun.wait, 60)
+    assert await sink.sizes([PATH.replace("CA1", "CA2")]) == [None]
+    await writing
+    assert (proxy.count("PUT"), bucket.content(PATH)) == (1, b"sound")
+
+
+async def test_what_vanishes_while_it_is_in_the_way_is_no_obstacle(
+    through: ObjectStoreSink, proxy: Proxy, bucket: Bucket
+) -> None:
+    """Removed by somebody between our write and our look, it is written after all."""
+    bucket.put(PATH, b"somebody else's")
+
+    def remove(request: Request) -> None:
+        if request.method == "GET":
+            bucket.remove(PATH)
+
+    proxy.fault = remove
+    await through.put(PATH, b"sound")
+    assert bucket.content(PATH) == b"sound"
 
 
 async def test_parts_are_sent_again_too(open_sink: Open, proxy: Proxy, bucket: Bucket) -> None:
@@ -131,6 +175,9 @@ async def test_bytes_that_change_on_the_way_are_refused(
         (404, "ContainerNotFound", "bucket does not exist"),
         (400, "AuthorizationHeaderMalformed", "another region"),
         (429, "TooManyRequests", "slow down"),
+        (409, "ConditionalRequestConflict", "somebody else was writing"),
+        (409, "BlobImmutableDueToPolicy", "keeps it from being replaced"),
+        (403, "InvalidObjectState", "storage class"),
         (503, "", "slow down"),
         (500, "InternalError", "failed again and again"),
         (501, "NotImplemented", "conditional writes"),
@@ -180,6 +227,14 @@ def test_every_error_of_the_library_is_translated(kind: type[Exception]) -> None
     assert caught.value.message != "cannot write s3://bucket/x: "
 
 
+def test_a_signed_address_is_not_shown() -> None:
+    """Azure's addresses bear a signature, and a text that nobody foresaw may hold one."""
+    with pytest.raises(DestinationError) as caught, store_errors.translated("az://box/x"):
+        raise ValueError("cannot parse https://me.blob.core.windows.net/box?sv=1&sig=hush (odd)")
+    assert "hush" not in caught.value.message
+    assert "me.blob.core.windows.net/box (odd)" in caught.value.message
+
+
 def test_a_missing_object_is_no_error_where_that_is_fine() -> None:
     """Only a missing object: a missing bucket is an error all the same."""
     with (
@@ -192,6 +247,20 @@ def test_a_missing_object_is_no_error_where_that_is_fine() -> None:
         store_errors.translated("s3://bucket/x", missing_is_fine=True),
     ):
         raise FileNotFoundError("status code: 404 Not Found: <Code>NoSuchBucket</Code>")
+
+
+async def test_an_answer_that_breaks_off_is_gone_on_with(
+    sink: ObjectStoreSink, open_sink: Open, proxy: Proxy
+) -> None:
+    """Once, and nobody notices; again and again, and no recording is blamed for it."""
+    body = large()
+    await upload(sink, body)
+    proxy.fault = first(2, Fault(cut_answer=1_000_000), "GET")
+    through = open_sink(endpoint=proxy.url, retry_timeout=SOON)
+    assert b"".join([piece async for piece in through.read(PATH)]) == body
+    proxy.fault = lambda _: Fault(cut_answer=0)
+    with pytest.raises(DestinationAwayError, match="does not answer"):
+        await through.feed(PATH, lambda _: None)
 
 
 async def test_nothing_answers(open_sink: Open) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import sys
+import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +20,7 @@ from exporter.model import Archived, AudioFormat, Direction, Outcome, Recording,
 from exporter.partitions import Partitions
 from exporter.plan import Decision
 from exporter.settings import ObjectStoreSettings
-from exporter.sinks import object_hold
+from exporter.sinks import object_hold, store_client, store_documents
 from exporter.sinks.base import HOLDER_PATH, HeldError, Holder, LostHoldError
 from exporter.sinks.object_store import ObjectStoreSink
 from exporter.sinks.store_options import StoreOptions
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     from exporter.sinks.base import Known
     from tests.object_stores import Bucket
-    from tests.store_proxy import Proxy
+    from tests.store_proxy import Proxy, Request
 
     Open = Callable[..., ObjectStoreSink]
 
@@ -69,6 +71,51 @@ async def test_a_holder_on_another_machine_lives_while_its_sign_is_fresh(
     monkeypatch.setattr(object_hold, "STALE_AFTER", -1.0)
     hold = await sink.hold(ME)
     assert hold.taken_over_from == Holder("other", "here", 1, NOW)
+
+
+async def test_a_take_over_whose_answer_got_lost_still_names_the_dead(
+    sink: ObjectStoreSink, open_sink: Open, proxy: Proxy, bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The next look shows our own name; what the dead run left is tidied up all the same."""
+    await sink.hold(ME)
+    noted(bucket, machine="another", run_id="other")
+    monkeypatch.setattr(object_hold, "STALE_AFTER", -1.0)
+    taken: list[Request] = []
+
+    def lose_once(request: Request) -> Fault | None:
+        if request.method == "PUT" and request.path.endswith("holder.json") and not taken:
+            taken.append(request)
+            return Fault(lose_answer=True)
+        return None
+
+    proxy.fault = lose_once
+    hold = await open_sink(endpoint=proxy.url).hold(ME)
+    assert len(taken) == 1
+    assert hold.taken_over_from == Holder("other", "here", 1, NOW)
+
+
+async def test_a_sign_of_life_that_does_not_get_through_is_given_up_soon(
+    open_sink: Open, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long other requests are tried again: a run has to know in time that it seems dead."""
+    monkeypatch.setattr(store_client, "_SIGN", timedelta(seconds=0.1))
+    for module in (store_client, store_documents):
+        monkeypatch.setattr(module, "SIGN_RETRIES", timedelta(seconds=0.1))
+    sink = open_sink(endpoint=proxy.url, retry_timeout=timedelta(hours=1))
+    hold = await sink.hold(ME)
+    over = threading.Event()
+
+    def hang(_: Request) -> None:
+        over.wait(60)
+
+    proxy.fault = hang
+    try:
+        with pytest.raises(DestinationError, match="does not answer"):
+            await hold.beat()
+        await hold.release()
+    finally:
+        over.set()
 
 
 async def test_of_many_that_want_it_one_holds_the_archive(open_sink: Open) -> None:

@@ -123,6 +123,25 @@ async def test_lasting_trouble_ends_the_run_before_another_may_take_over() -> No
     assert seconds - BEAT_EVERY < STALE_AFTER
 
 
+async def test_a_sign_of_life_that_takes_long_to_fail_ends_the_run_in_time() -> None:
+    """What counts is when it would be over, not when it was begun."""
+    clock = Clock()
+    begun = clock.now
+    told: list[ExporterError] = []
+
+    class Stalled(TroubledHold):
+        async def beat(self) -> None:
+            clock.now += 50
+            await super().beat()
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    await exporter_hold._beat(Stalled(*[FAILED] * 3), told.append, sleep=sleep, clock=clock)
+    assert [type(each) for each in told] == [DestinationError]
+    assert clock.now - begun < STALE_AFTER
+
+
 @pytest.mark.parametrize(("run", "words"), [("r2", "run r2 took"), (None, "another run took")])
 async def test_a_lost_hold_is_told_at_once(run: str | None, words: str) -> None:
     """Another run is proof: the first beat that meets it ends this one, with exit 5."""
