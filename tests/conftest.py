@@ -213,7 +213,8 @@ def _text(stream: io.TextIOWrapper) -> str:
 @pytest.fixture
 def exporter(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
     """The command in an empty folder, with the sandbox's key and without the user's settings."""
-    keep = ("PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LANG", "SYSTEMROOT")
+    # Without PYTHONDONTWRITEBYTECODE: each command would compile the whole package again.
+    keep = ("PATH", "PYTHONPATH", "LANG", "SYSTEMROOT")
     environment = {name: os.environ[name] for name in keep if name in os.environ}
     return Command(
         tmp_path,
