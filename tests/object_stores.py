@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -34,6 +35,8 @@ ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 # servers of its own: SeaweedFS waits 5 seconds for its own parts and computes for half of one, and
 # a shared one could not be killed by the test that does so.
 _START_SECONDS = 300
+_INSTALL_SECONDS = 400
+_AZURITE_VERSION = "3.35"
 
 
 def free_ports(count: int) -> list[int]:
@@ -308,27 +311,40 @@ def _azurite_program() -> str:
     """Where Azurite is; npm gets it once, into the repository's `.azurite`."""
     if found := shutil.which("azurite-blob"):
         return found
-    folder = Path(__file__).parents[1] / ".azurite"
-    folder.mkdir(exist_ok=True)
-    program = folder / "node_modules" / ".bin" / "azurite-blob"
-    with (folder / "lock").open("wb") as lock:
+    home = Path(__file__).parents[1] / ".azurite"
+    home.mkdir(exist_ok=True)
+    whole = home / _AZURITE_VERSION
+    with (home / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests may run in several processes
-        if not program.exists():
-            npm = shutil.which("npm")
-            if npm is None:
-                pytest.skip("Azurite, the emulator of Azure's store, needs node and npm")
-            (folder / "package.json").write_text("{}\n")
-            done = subprocess.run(
-                [npm, "install", "--silent", "--no-fund", "--no-audit", "azurite@3.35"],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=100,
+        if not whole.exists():
+            _get_azurite(home, whole)
+    return str(whole / "node_modules" / ".bin" / "azurite-blob")
+
+
+def _get_azurite(home: Path, whole: Path) -> None:
+    """Install it beside, so that what was broken off is never taken for whole; skip if in vain."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("Azurite, the emulator of Azure's store, needs node and npm")
+    these_tests = os.environ.get("PYTEST_XDIST_TESTRUNUID")  # the same in all their processes
+    failed = home / "failed"
+    if these_tests and failed.exists() and failed.read_text() == these_tests:
+        pytest.skip("npm could not get Azurite for another process of these tests")
+    beside, log = home / "installing", home / "log"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    (beside / "package.json").write_text("{}\n")
+    install = [npm, "install", "--no-fund", "--no-audit", f"azurite@{_AZURITE_VERSION}"]
+    try:
+        with log.open("wb") as told:
+            subprocess.run(
+                install, cwd=beside, stdout=told, stderr=told, check=True, timeout=_INSTALL_SECONDS
             )
-            if done.returncode:
-                pytest.skip(f"npm cannot get Azurite here: {(done.stderr or done.stdout)[-300:]}")
-    return str(program)
+    except (OSError, subprocess.SubprocessError) as error:
+        failed.write_text(these_tests or "")
+        words = log.read_text(errors="replace")[-300:]
+        pytest.skip(f"npm cannot get Azurite here: {error}: {words}")
+    beside.rename(whole)
 
 
 @pytest.fixture(scope="session")
