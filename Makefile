@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTHONS := 3.11 3.12 3.13 3.14
 
+# Where it is set, every command under test compiles the whole package again: half a second each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all chaos bench check format lock clean
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import random
 import shutil
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+_NOISE = 1024 * 1024
 _CONFIG = """\
 daemon off; pid {folder}/nginx.pid; error_log stderr crit; worker_processes 1;
 events {{ worker_connections 2048; }}
@@ -60,7 +60,7 @@ def nginx(folder: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
     (folder / "wav").mkdir(parents=True)
     for name, (size, count) in sizes.items():
         wav = folder / "wav" / f"{name}.wav"
-        wav.write_bytes(recording(size))
+        write_recording(wav, size)
         links = folder / "files" / name
         links.mkdir(parents=True)
         for number in range(count):
@@ -77,13 +77,13 @@ def nginx(folder: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
         process.wait()
 
 
-def recording(size: int) -> bytes:
+def write_recording(path: Path, size: int) -> None:
     """A WAV file of so many bytes that does not compress."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setparams((1, 2, 8000, 0, "NONE", ""))
-        writer.writeframes(random.Random(size).randbytes(size - 44))
-    return file.getvalue()
+    noise = random.Random(size)
+    with wave.open(str(path), "wb") as writer:
+        writer.setparams((1, 2, 8000, (size - 44) // 2, "NONE", ""))
+        for start in range(44, size, _NOISE):  # in pieces: who measures memory should take little
+            writer.writeframesraw(noise.randbytes(min(_NOISE, size - start)))
 
 
 def free_port() -> int:

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from exporter import __version__, cli_archive
+from exporter import __version__, cli_archive, cli_practice, cli_run
 from exporter.options import (
     Account,
-    AllowMissing,
     AsJson,
     BaseUrl,
-    Concurrency,
     Config,
     Conversation,
-    Deadline,
-    Directions,
-    JsonSummary,
     LogFormat,
     LogLevel,
-    Manifest,
     ManifestFormat,
-    MaxFailures,
-    NeverRaw,
     OptionalManifest,
     Output,
-    Progress,
     Project,
     Rate,
-    RedactionList,
     Region,
-    RequireRaw,
-    ResultsFile,
     StateDir,
     Surface,
-    Timezone,
-    Wait,
     flags,
-    joined,
     reported,
 )
 
@@ -66,116 +50,8 @@ def main_options(
         raise typer.Exit
 
 
-@app.command()
-def run(
-    manifest: Manifest,
-    *,
-    manifest_format: ManifestFormat = None,
-    config: Config = None,
-    output: Output = None,
-    base_url: BaseUrl = None,
-    surface: Surface = None,
-    region: Region = None,
-    directions: Directions = None,
-    redaction: RedactionList = None,
-    concurrency: Concurrency = None,
-    rate: Rate = None,
-    results: ResultsFile = None,
-    state_dir: StateDir = None,
-    timezone: Timezone = None,
-    wait: Wait = None,
-    recheck: Annotated[
-        bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
-    ] = False,
-    refresh: Annotated[
-        bool,
-        typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
-    ] = False,
-    max_failures: MaxFailures = None,
-    deadline: Deadline = None,
-    require_raw: RequireRaw = False,
-    never_raw: NeverRaw = False,
-    allow_missing: AllowMissing = False,
-    log_format: LogFormat = None,
-    log_level: LogLevel = None,
-    progress: Progress = None,
-    json: JsonSummary = False,
-) -> None:
-    """Export what MANIFEST names; what is archived already is skipped."""
-    from exporter import running
-
-    given = flags(
-        {
-            ("--output", "output", "url"): output,
-            ("--base-url", "api", "base_url"): base_url,
-            ("--surface", "api", "surface"): surface,
-            ("--region", "api", "region"): region,
-            ("--directions", "export", "directions"): joined(directions),
-            ("--redaction", "export", "redaction"): joined(redaction),
-            ("--concurrency", "limits", "concurrency"): concurrency,
-            ("--rate", "limits", "requests_per_second"): rate,
-            ("--state-dir", "output", "state_dir"): state_dir,
-            ("--max-failures", "limits", "max_failures"): max_failures,
-            ("--deadline", "limits", "deadline"): deadline,
-            ("--timezone", "output", "timezone"): timezone,
-            ("--wait", "limits", "wait"): wait,
-            ("--recheck", "export", "recheck"): recheck or None,
-            ("--refresh", "export", "refresh"): refresh or None,
-            ("--require-raw", "export", "require_raw"): require_raw or None,
-            ("--never-raw", "export", "never_raw"): never_raw or None,
-            ("--log-format", "log", "format"): log_format,
-            ("--log-level", "log", "level"): log_level,
-        }
-    )
-    with reported():
-        exit_code = running.run(
-            manifest,
-            manifest_format=manifest_format,
-            config_file=config,
-            flags=given,
-            results_file=results,
-            allow_missing=allow_missing,
-            progress=progress,
-            json_summary=json,
-        )
-    raise typer.Exit(exit_code)
-
-
-@app.command()
-def plan(
-    manifest: Manifest,
-    *,
-    manifest_format: ManifestFormat = None,
-    config: Config = None,
-    output: Output = None,
-    directions: Directions = None,
-    redaction: RedactionList = None,
-    never_raw: NeverRaw = False,
-    state_dir: StateDir = None,
-    timezone: Timezone = None,
-    json: AsJson = False,
-) -> None:
-    """Say what `run` would do; downloads nothing, writes nothing, needs no key."""
-    from exporter import running
-
-    given = flags(
-        {
-            ("--output", "output", "url"): output,
-            ("--directions", "export", "directions"): joined(directions),
-            ("--redaction", "export", "redaction"): joined(redaction),
-            ("--never-raw", "export", "never_raw"): never_raw or None,
-            ("--state-dir", "output", "state_dir"): state_dir,
-            ("--timezone", "output", "timezone"): timezone,
-        }
-    )
-    with reported():
-        running.plan(
-            manifest,
-            manifest_format=manifest_format,
-            config_file=config,
-            flags=given,
-            as_json=json,
-        )
+app.command()(cli_run.run)
+app.command()(cli_run.plan)
 
 
 @app.command()
@@ -243,13 +119,7 @@ def discover(
         ("sample", "--sample"): sample,
     }
     from_flags = flags(
-        {
-            ("--base-url", "api", "base_url"): base_url,
-            ("--region", "api", "region"): region,
-            ("--rate", "limits", "requests_per_second"): rate,
-            ("--log-format", "log", "format"): log_format,
-            ("--log-level", "log", "level"): log_level,
-        }
+        base_url=base_url, region=region, rate=rate, log_format=log_format, log_level=log_level
     )
     with reported():
         discovering.discover(
@@ -262,8 +132,9 @@ def discover(
         )
 
 
-for _command in (cli_archive.verify, cli_archive.status, cli_archive.retry):
-    app.command()(_command)
+app.command()(cli_archive.verify)
+app.command()(cli_archive.status)
+app.command()(cli_archive.retry)
 
 
 @app.command()
@@ -286,13 +157,7 @@ def doctor(
     from exporter import consulting
 
     given = flags(
-        {
-            ("--output", "output", "url"): output,
-            ("--base-url", "api", "base_url"): base_url,
-            ("--surface", "api", "surface"): surface,
-            ("--region", "api", "region"): region,
-            ("--state-dir", "output", "state_dir"): state_dir,
-        }
+        output=output, base_url=base_url, surface=surface, region=region, state_dir=state_dir
     )
     with reported():
         about = consulting.about(manifest, manifest_format, account, project, conversation)
@@ -313,94 +178,5 @@ def schema(
         typer.echo(schemas.schema(name))
 
 
-@app.command()
-def sandbox(
-    *,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0: any free one.")] = 8765,
-    scenario: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Faults, limits and keys (YAML).")
-    ] = None,
-    requests_per_second: Annotated[
-        float | None, typer.Option(metavar="N", help="Of each key; more is answered with 429.")
-    ] = None,
-    burst: Annotated[
-        int | None, typer.Option(metavar="N", help="Requests at once before the rate counts.")
-    ] = None,
-    max_concurrent: Annotated[
-        int | None, typer.Option(metavar="N", help="Requests under way; more get 429.")
-    ] = None,
-    latency: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Before any answer.")
-    ] = None,
-    call_seconds: Annotated[
-        str | None, typer.Option(metavar="MIN-MAX", help="How long calls last.")
-    ] = None,
-    codec: Annotated[str | None, typer.Option(metavar="pcm|mulaw|alaw")] = None,
-    sample_rate: Annotated[int | None, typer.Option(metavar="HZ")] = None,
-    header_style: Annotated[
-        str | None, typer.Option(metavar="STYLE", help="normal, streamed, extensible, …")
-    ] = None,
-    framing: Annotated[
-        str | None, typer.Option(metavar="length|chunked|close", help="How a body's end is told.")
-    ] = None,
-    redaction: Annotated[
-        str | None,
-        typer.Option(
-            metavar="silence|comfort-noise|shorten", help="What stands for private turns."
-        ),
-    ] = None,
-    comfort_noise: Annotated[
-        float | None, typer.Option(metavar="DBFS", help="Level of comfort noise.")
-    ] = None,
-    pii_share: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="How many calls of 1 have private turns.")
-    ] = None,
-    no_pii: Annotated[
-        bool, typer.Option("--no-pii", help="No key has PII access: raw is silently redacted.")
-    ] = False,
-    clock_skew: Annotated[
-        float, typer.Option(metavar="SECONDS", help="The server's clock is so much fast.")
-    ] = 0.0,
-    allow_any_address: Annotated[
-        bool, typer.Option("--allow-any-address", help="Listen where other machines can connect.")
-    ] = False,
-) -> None:
-    """Serve a local imitation of the API, with faults on request, until interrupted."""
-    from exporter import rehearsal
-
-    with reported():
-        rehearsal.sandbox(
-            host=host,
-            port=port,
-            scenario=scenario,
-            requests_per_second=requests_per_second,
-            burst=burst,
-            max_concurrent=max_concurrent,
-            latency=latency,
-            call_seconds=call_seconds,
-            codec=codec,
-            sample_rate=sample_rate,
-            header_style=header_style,
-            framing=framing,
-            redaction=redaction,
-            comfort_noise=comfort_noise,
-            pii_share=pii_share,
-            pii_access=not no_pii,
-            clock_skew=clock_skew,
-            allow_any_address=allow_any_address,
-        )
-
-
-@app.command()
-def demo(
-    folder: Annotated[
-        Path, typer.Option("--folder", "-o", metavar="FOLDER", help="Where to work.")
-    ] = Path("demo-archive"),
-) -> None:
-    """Start the sandbox, export a dozen conversations from it, verify them, say where to look."""
-    from exporter import demo as demonstration
-
-    with reported():
-        exit_code = demonstration.demo(folder)
-    raise typer.Exit(exit_code)
+app.command()(cli_practice.sandbox)
+app.command()(cli_practice.demo)

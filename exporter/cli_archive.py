@@ -60,7 +60,7 @@ def verify(
     """Read ARCHIVE back and compare it with what is recorded; writes nothing into it."""
     from exporter import checking
 
-    given = flags({("--state-dir", "output", "state_dir"): state_dir})
+    given = flags(state_dir=state_dir)
     with reported():
         exit_code = checking.run(
             archive,
@@ -97,7 +97,7 @@ def status(
         inquiry.run(
             archive,
             config_file=config,
-            flags=flags({("--state-dir", "output", "state_dir"): state_dir}),
+            flags=flags(state_dir=state_dir),
             everything=everything,
             failed_manifest=failed_manifest,
             as_json=json,
@@ -131,31 +131,31 @@ def retry(
     from exporter import running
 
     given = flags(
-        {
-            ("ARCHIVE", "output", "url"): archive,
-            ("--base-url", "api", "base_url"): base_url,
-            ("--surface", "api", "surface"): surface,
-            ("--region", "api", "region"): region,
-            ("--concurrency", "limits", "concurrency"): concurrency,
-            ("--rate", "limits", "requests_per_second"): rate,
-            ("--state-dir", "output", "state_dir"): state_dir,
-            ("--timezone", "output", "timezone"): timezone,
-            ("--wait", "limits", "wait"): wait,
-            ("--max-failures", "limits", "max_failures"): max_failures,
-            ("--deadline", "limits", "deadline"): deadline,
-            ("--require-raw", "export", "require_raw"): require_raw or None,
-            ("--never-raw", "export", "never_raw"): never_raw or None,
-            ("--log-format", "log", "format"): log_format,
-            ("--log-level", "log", "level"): log_level,
-        }
+        archive=archive,
+        base_url=base_url,
+        surface=surface,
+        region=region,
+        concurrency=concurrency,
+        rate=rate,
+        state_dir=state_dir,
+        timezone=timezone,
+        wait=wait,
+        max_failures=max_failures,
+        deadline=deadline,
+        require_raw=require_raw,
+        never_raw=never_raw,
+        log_format=log_format,
+        log_level=log_level,
     )
     with reported():
         exit_code = running.retry(
             config_file=config,
             flags=given,
-            results_file=results,
-            allow_missing=allow_missing,
-            progress=progress,
-            json_summary=json,
+            wishes=running.Wishes(
+                results_file=results,
+                allow_missing=allow_missing,
+                progress=progress,
+                json_summary=json,
+            ),
         )
     raise typer.Exit(exit_code)

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
-    from exporter.api import Api
+    from exporter.asking import Asker
+    from exporter.errors import ExporterError
     from exporter.ledger import Ledger, LedgerThread
+    from exporter.listing import Listing
     from exporter.model import Conversation
     from exporter.spool import Spool
 
@@ -43,7 +45,9 @@ class Dating:
     """Asks the API when conversations began.
 
     Args:
-        api: is asked.
+        make_asker: makes what sends the requests, and is told what to call when there is no point
+            in going on: a key or a host that is refused here ends this stage only.
+        listing: knows the API for one conversation.
         ledger: knows those that it was told of before.
         thread: of the ledger.
         concurrency: how many are asked for at a time.
@@ -52,17 +56,31 @@ class Dating:
 
     def __init__(
         self,
-        api: Api,
+        *,
+        make_asker: Callable[[Callable[[ExporterError], None]], Asker],
+        listing: Listing,
         ledger: Ledger,
         thread: LedgerThread,
         concurrency: int,
         stop: asyncio.Event,
     ) -> None:
-        self._api = api
+        self._asker = make_asker(self._give_up)
+        self._listing = listing
+        self._is_given_up = False
         self._ledger = ledger
         self._thread = thread
         self._concurrency = concurrency
         self._stop = stop
+
+    def _give_up(self, error: ExporterError) -> None:
+        if not self._is_given_up:
+            _log.error(
+                "start.given_up",
+                reason=error.message,
+                hint=error.hint,
+                consequence="conversations whose start is not known stay undated",
+            )
+        self._is_given_up = True
 
     async def date(self, spool: Spool, dated: Spool) -> None:
         """Copy a spool, with a start for every conversation that the API knows one of.
@@ -80,7 +98,7 @@ class Dating:
 
         async def unknown() -> AsyncIterator[tuple[str, str, str]]:
             for key, start in list(starts.items()):
-                if start is None:
+                if start is None and not self._is_given_up:
                     yield key
 
         async def ask(key: tuple[str, str, str]) -> None:
@@ -94,12 +112,12 @@ class Dating:
 
     async def _ask(self, wanted: _Description) -> datetime | None:
         async def send(key: str, accepted: Callable[[], object]) -> bytes:
-            return await self._api.listing.conversation(
+            return await self._listing.conversation(
                 wanted.project_id, wanted.conversation_id, key, accepted
             )
 
         try:
-            start = started_at_of(await self._api.asker.ask(wanted, send))
+            start = started_at_of(await self._asker.ask(wanted, send))
         except FetchError as error:
             _log.warning(
                 "start.unknown",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from exporter.settings import Settings
 
 _KEY = "sandbox-key"
+_ANOTHER = "Choose another folder with --folder."
 
 _MANIFEST = """\
 # What to export. Made by `exporter demo`; yours will look the same.
@@ -63,13 +64,14 @@ def demo(folder: Path) -> int:
     Raises:
         ExporterError: the folder cannot be used.
     """
-    if folder.exists() and not (folder / "manifest.yaml").exists() and any(folder.iterdir()):
-        raise UsageError(
-            f"{folder} holds something else than a demo", hint="Choose another one with --folder."
-        )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     manifest = folder / "manifest.yaml"
-    manifest.write_text(_manifest())
+    try:
+        if folder.exists() and not manifest.exists() and any(folder.iterdir()):
+            raise UsageError(f"{folder} holds something else than a demo", hint=_ANOTHER)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        manifest.write_text(_manifest())
+    except OSError as error:
+        raise UsageError(f"cannot work in {folder}: {error.strerror}", hint=_ANOTHER) from None
     log.configure(json=False, level="warning", redactor=log.Redactor([_KEY]))
     return asyncio.run(_demo(folder / "archive", manifest))
 

@@ -16,6 +16,7 @@ import structlog
 
 from exporter.errors import ErrorKind, FetchError
 from exporter.layout import METADATA
+from exporter.ledger import Undescribed
 from exporter.metadata import describe
 from exporter.model import KeptMetadata, Status
 from exporter.pool import run_pool
@@ -23,7 +24,7 @@ from exporter.results import MetadataCounts
 from exporter.sinks.base import AlreadyExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from exporter.asking import Asker
     from exporter.errors import ExporterError
@@ -52,6 +53,8 @@ class Describing:
         thread: of the ledger.
         pii: what is archived of personal data.
         refresh: ask again for what is archived.
+        projects: of which what earlier runs left is asked for, too; (account, project).
+        origin: the API's address that they left it at.
         concurrency: conversations at a time.
         stop: once set, nothing more is asked for.
         now: what time it is.
@@ -67,6 +70,8 @@ class Describing:
         thread: LedgerThread,
         pii: MetadataPii,
         refresh: bool,
+        projects: Sequence[tuple[str, str]],
+        origin: str,
         concurrency: int,
         stop: asyncio.Event,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -78,6 +83,8 @@ class Describing:
         self._thread = thread
         self._pii = pii
         self._refresh = refresh
+        self._projects = projects
+        self._origin = origin
         self._concurrency = concurrency
         self._stop = stop
         self._now = now
@@ -85,6 +92,8 @@ class Describing:
         self._counts: Counter[Status] = Counter()
         self._errors: Counter[str] = Counter()
         self._written: list[tuple[ToDescribe, KeptMetadata]] = []
+        self._failed: list[Undescribed] = []
+        self._total = 0
         self._recording = asyncio.Lock()
 
     def _give_up(self, error: ExporterError) -> None:
@@ -98,6 +107,9 @@ class Describing:
         Raises:
             DestinationError: the archive or the ledger cannot be written.
         """
+        self._total = await self._thread.run(
+            self._ledger.begin_describing, self._projects, self._origin
+        )
         try:
             await run_pool(
                 self._conversations(), self._handle, concurrency=self._concurrency, stop=self._stop
@@ -105,14 +117,11 @@ class Describing:
         finally:
             await self._record()
 
-    async def finished(self) -> MetadataCounts:
-        """What came of it; what was not looked at any more is cancelled.
-
-        Raises:
-            DestinationError: the ledger cannot be read.
-        """
-        total = await self._thread.run(self._ledger.count_to_describe)
-        self._counts[Status.CANCELLED] += max(0, total - self._counts.total())
+    def finished(self) -> MetadataCounts:
+        """What came of it; what was not looked at any more is cancelled."""
+        self._counts[Status.CANCELLED] += max(0, self._total - self._counts.total())
+        if cancelled := self._counts[Status.CANCELLED]:  # those that nobody had begun with, too
+            self._errors[ErrorKind.CANCELLED] = cancelled
         numbers = {
             str(each): self._counts[each]
             for each in (
@@ -160,13 +169,13 @@ class Describing:
             given = await self._asker.ask(conversation, send)
             description = describe(given, self._pii)
         except FetchError as error:
-            self._fail(one, error.kind, error.message, error.correlation_id)
+            await self._fail(one, error.kind, error.message, error.correlation_id)
         except ValueError as error:
-            self._fail(one, ErrorKind.UNREADABLE, str(error), None)
+            await self._fail(one, ErrorKind.UNREADABLE, str(error), None)
         else:
             await self._write(one, description)
 
-    def _fail(
+    async def _fail(
         self, one: ToDescribe, kind: ErrorKind, message: str, correlation_id: str | None
     ) -> None:
         status = Status.FAILED
@@ -183,6 +192,10 @@ class Describing:
             reason=message,
             correlation_id=correlation_id,
         )
+        if status is not Status.CANCELLED:  # which the end of the run notes
+            is_missing = status is Status.NOT_FOUND
+            self._failed.append(Undescribed(one.number, is_missing, (kind, message)))
+            await self._record_some()
 
     async def _write(self, one: ToDescribe, description: Description) -> None:
         path = one.held.path if one.held else f"{one.folder}/{METADATA}"
@@ -197,8 +210,7 @@ class Describing:
         )
         self._counts[Status.EXPORTED] += 1
         self._written.append((one, kept))
-        if len(self._written) >= _BATCH:
-            await self._record()
+        await self._record_some()
 
     async def _put(self, path: str, content: bytes, digest: str) -> None:
         """Give it its name; a file that nobody recorded is kept beside it."""
@@ -211,9 +223,16 @@ class Describing:
             _log.warning("metadata.set_aside", path=aside)
             await self._sink.put(path, content)
 
+    async def _record_some(self) -> None:
+        if max(len(self._written), len(self._failed)) >= _BATCH:
+            await self._record()
+
     async def _record(self) -> None:
         """First the names are durable, then the ledger tells of them."""
         async with self._recording:
+            failed, self._failed = self._failed, []
+            if failed:
+                await self._thread.run(self._ledger.note_undescribed, failed, self._now())
             batch, self._written = self._written, []
             if batch:
                 await self._sink.make_durable(kept.path for _, kept in batch)

@@ -85,7 +85,7 @@ class Ending:
         asked = await self.thread.run(self.ledger.raw_projects)
         policy = self._check_policy(findings, asked)
         info = msgspec.structs.replace(info, discovered=await reporter.discovered())
-        metadata = await self.describing.finished() if self.describing else None
+        metadata = self.describing.finished() if self.describing else None
         reason = await self._reason(totals, metadata)
         run = self._ended(info, totals, policy, reason=reason, metadata=metadata)
         summary = await reporter.summary(
@@ -106,19 +106,8 @@ class Ending:
             reason = await self._reason(totals, metadata)
             run = self._ended(info, totals, policy, reason=reason, metadata=metadata)
             written = await self._write_in_trouble(reporter, run, summary)
-        if self.job.results_file is not None:
-            output = self.job.settings.output
-            try:
-                beside = await reporter.write_beside(
-                    self.job.results_file,
-                    run,
-                    summary,
-                    dir_mode=output.dir_mode,
-                    file_mode=output.file_mode,
-                )
-                written = written or beside
-            except DestinationError as error:
-                _log.error("results.not_written", reason=error.message, hint=error.hint)
+        beside = await self._write_beside(reporter, run, summary)
+        written = written or beside
         _log.info(
             "run.finished",
             run=run.id,
@@ -127,7 +116,17 @@ class Ending:
             results=written,
         )
         pii_access = {project: each for project, each in findings.items() if project in asked}
-        return Report(run, summary, written, reason, pii_access, policy)
+        export = self.job.settings.export
+        return Report(
+            run,
+            summary,
+            written,
+            reason,
+            pii_access,
+            policy,
+            export.retention,
+            export.expiry_warning,
+        )
 
     async def _reason(self, totals: Totals, metadata: MetadataCounts | None) -> StopReason | None:
         """Why the run ended early, if it did."""
@@ -163,6 +162,23 @@ class Ending:
                 consequence="the next run tells this one as one that was killed",
             )
         return await reporter.write_elsewhere(run, summary)
+
+    async def _write_beside(self, reporter: Reporter, run: RunInfo, summary: Summary) -> str | None:
+        """Where `--results` wants them too; None where it does not, or it was in vain."""
+        if self.job.results_file is None:
+            return None
+        output = self.job.settings.output
+        try:
+            return await reporter.write_beside(
+                self.job.results_file,
+                run,
+                summary,
+                dir_mode=output.dir_mode,
+                file_mode=output.file_mode,
+            )
+        except DestinationError as error:
+            _log.error("results.not_written", reason=error.message, hint=error.hint)
+            return None
 
     async def _expiry(self) -> tuple[int, int] | None:
         """How many recordings that are not archived expire soon, and how many have."""

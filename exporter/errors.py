@@ -8,6 +8,7 @@
     │   └── ManifestError       2   … in the manifest
     ├── CredentialsRefusedError 3   the API refused every key
     ├── DestinationError        4   the archive cannot be written
+    │   └── DestinationAwayError 4  … nor read: which says nothing about any file's content
     ├── ArchiveBusyError        5   another run holds the archive
     ├── PolicyError             7   raw recordings where none may be, or none where they must be
     ├── HostError               1   nothing at the configured host is the API, or it is away
@@ -102,6 +103,8 @@ class UsageError(ExporterError):
 
     Attributes:
         location: the place in the input, where there is one.
+        also: what else is wrong with the same input.
+        has_more: and still more is, which is not told.
     """
 
     exit_code: int = 2
@@ -109,6 +112,8 @@ class UsageError(ExporterError):
     def __init__(self, message: str, *, location: Location | None = None, hint: str = "") -> None:
         super().__init__(f"{location}: {message}" if location else message, hint=hint)
         self.location = location
+        self.also: tuple[UsageError, ...] = ()
+        self.has_more = False
 
 
 class ConfigError(UsageError):
@@ -129,6 +134,10 @@ class DestinationError(ExporterError):
     """The archive cannot be written: full, read-only, forbidden, or gone."""
 
     exit_code: int = 4
+
+
+class DestinationAwayError(DestinationError):
+    """The archive's storage does not answer, or not to us: no file of it is to blame."""
 
 
 class ArchiveBusyError(ExporterError):

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter import __version__
 from exporter.api import Api
 from exporter.archive import check_free, open_ledger
 from exporter.dating import Dating
@@ -34,11 +33,11 @@ from exporter.planning import carry_over, plan_into
 from exporter.pool import first_error, run_pool
 from exporter.raw_archive import find_archives
 from exporter.recorder import Recorder
-from exporter.recovery import KILLED, recover
-from exporter.results import ManifestInfo, RunInfo, RunStatus, encode_run, timestamp
-from exporter.sinks.local import LocalSink
+from exporter.recovery import if_killed, recover
+from exporter.reporting import prepare_beside
+from exporter.results import encode_run
 from exporter.spool import Spool
-from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
+from exporter.stopping import Stop, StopReason, too_many_failures
 from exporter.survey import Survey
 from exporter.target import target_of, with_drift
 from exporter.writer import Writer
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
     from exporter.raw_archive import Archives
+    from exporter.results import RunInfo
+    from exporter.sinks.base import Hold
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
 _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
@@ -67,14 +68,9 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         ConfigError: the config cannot be carried out.
     """
     async with contextlib.AsyncExitStack() as stack:
-        if (deadline := job.settings.limits.deadline) is not None:
-            reason = deadline_passed(deadline)
-            timer = asyncio.get_running_loop().call_later(
-                deadline.total_seconds(), stop.request, reason
-            )
-            stack.callback(timer.cancel)
-        grace = asyncio.create_task(_hurry_after_grace(stop))
-        stack.callback(grace.cancel)
+        stack.enter_context(
+            stop.in_time(deadline=job.settings.limits.deadline, grace=_GRACE_SECONDS)
+        )
         run = await _Run.open(job, stop, watcher or NullWatcher(), stack)
         _log.info("run.started", run=run.id, manifest=job.manifest_path)
         try:
@@ -86,14 +82,6 @@ async def export(job: Job, stop: Stop, watcher: Watcher | None = None) -> Report
         except ExporterError as error:
             run.stop_for(error)
         return await run.report()
-
-
-async def _hurry_after_grace(stop: Stop) -> None:
-    """What is under way when the run is to stop gets some time to finish."""
-    await stop.event.wait()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.hurry.wait(), _GRACE_SECONDS)
-    stop.hurry.set()
 
 
 class _Run:
@@ -144,28 +132,8 @@ class _Run:
         run = cls(job, stop, watcher, archives)
         run.id = run_id
         if job.results_file is not None:
-            output = settings.output
-            beside = LocalSink(
-                job.results_file.parent,
-                run_id=run_id,
-                dir_mode=output.dir_mode,
-                file_mode=output.file_mode,
-            )
-            await beside.prepare()
-        try:
-            hold = await stack.enter_async_context(
-                held(
-                    sink,
-                    this_process(run_id),
-                    wait=settings.limits.wait,
-                    stopped=stop.event,
-                    on_lost=run.stop_for,
-                )
-            )
-        except ArchiveBusyError:
-            if stop.reason is None:
-                raise
-            raise StoppedWaitingError(stop.reason) from None
+            await prepare_beside(job.results_file, run_id, settings.output)
+        hold = await run._take_hold(stack)
         run.thread = await stack.enter_async_context(LedgerThread())
         run.ledger = await run.thread.run(open_ledger, settings)
         stack.push_async_callback(run.thread.run, run.ledger.close)
@@ -178,7 +146,7 @@ class _Run:
             mounts=archives.layout.mounts,
             taken_over_from=hold.taken_over_from,
         )
-        info, origin = encode_run(run.info()), settings.api.origin
+        info, origin = encode_run(run._info()), settings.api.origin
         await run.thread.run(run.ledger.begin_run, run_id, run.started_at, info, origin=origin)
         pending = await run.thread.run(run.ledger.pending_projects, origin)
         for project in filter(job.credentials.covers, pending):
@@ -203,6 +171,24 @@ class _Run:
         )
         return run
 
+    async def _take_hold(self, stack: contextlib.AsyncExitStack) -> Hold:
+        """Keep other runs out of the archive, until the stack is left."""
+        settings = self.job.settings
+        try:
+            return await stack.enter_async_context(
+                held(
+                    self.sink,
+                    this_process(self.id),
+                    wait=settings.limits.wait,
+                    stopped=self.stop.event,
+                    on_lost=self.stop_for,
+                )
+            )
+        except ArchiveBusyError:
+            if self.stop.reason is None:
+                raise
+            raise StoppedWaitingError(self.stop.reason) from None
+
     async def look(self, stack: contextlib.AsyncExitStack) -> None:
         """Find out what the manifest does not name: conversations, and when they began.
 
@@ -212,8 +198,14 @@ class _Run:
         await self.stop.unless_hurried(self.survey.discover(self.job.windows, self.spool))
         if self.job.settings.export.lookup_started_at and self.spool.undated:
             dated = stack.enter_context(Spool())
-            workers = self.job.settings.limits.concurrency
-            dating = Dating(self.api, self.ledger, self.thread, workers, self.stop.event)
+            dating = Dating(
+                make_asker=partial(self.api.new_asker, self.projects),
+                listing=self.api.listing,
+                ledger=self.ledger,
+                thread=self.thread,
+                concurrency=self.job.settings.limits.concurrency,
+                stop=self.stop.event,
+            )
             await self.stop.unless_hurried(dating.date(self.spool, dated))
             self.spool = dated
 
@@ -299,24 +291,25 @@ class _Run:
         settings = self.job.settings
         if not settings.export.metadata:
             return
+        origin = settings.api.origin
+        left = await self.thread.run(self.ledger.undescribed_projects, origin)
+        covered = filter(self.job.credentials.covers, left)
+        projects = list(dict.fromkeys([*self.projects, *covered]))
         self.describing = Describing(
-            make_asker=partial(self.api.new_asker, self.projects),
+            make_asker=partial(self.api.new_asker, projects),
             listing=self.api.listing,
             sink=self.sink,
             ledger=self.ledger,
             thread=self.thread,
             pii=settings.export.metadata_pii,
             refresh=settings.export.refresh,
+            projects=projects,
+            origin=origin,
             concurrency=settings.limits.concurrency,
             stop=self.stop.event,
             now=self.job.now,
         )
-        work = asyncio.create_task(self.describing.run())
-        guard = asyncio.create_task(self._roll_back(work))
-        await asyncio.wait([work])
-        guard.cancel()
-        if not work.cancelled():
-            work.result()
+        await self.stop.unless_hurried(self.describing.run())
 
     def _credential_name(self, account_id: str, project_id: str) -> str:
         return self.job.credentials.of(account_id, project_id).name
@@ -383,20 +376,8 @@ class _Run:
         self.fetcher.tell(planned.recording, outcome)
         return with_drift(planned, outcome)
 
-    def info(self) -> RunInfo:
-        """What the results would say of the run, were it killed now."""
-        return RunInfo(
-            id=self.id,
-            started_at=timestamp(self.started_at),
-            finished_at=timestamp(self.started_at),
-            exporter_version=__version__,
-            status=RunStatus.INTERRUPTED,
-            exit_code=KILLED,
-            manifest=ManifestInfo(path=self.job.manifest_path, sha256=self.job.manifest_sha256),
-            archive=self.sink.url,
-            surface=self.job.settings.api.surface,
-            config=self.job.settings.model_dump(mode="json"),
-        )
+    def _info(self) -> RunInfo:
+        return if_killed(self.job, self.id, self.started_at, self.sink.url)
 
     async def report(self) -> Report:
         """Close the run and tell how it ended."""
@@ -412,7 +393,7 @@ class _Run:
             self.describing,
         )
         return await ending.report(
-            self.info(),
+            self._info(),
             elapsed_seconds=time.monotonic() - self.clock_start,
             traffic=self.api.throttle,
         )

@@ -108,8 +108,10 @@ async def _beat(
             return
         except DestinationError as error:
             _log.warning("archive.no_sign_of_life", reason=error.message)
+            failed_at = clock()  # perhaps long after it was begun
+            took = failed_at - now
             # With the next beat it would be too late: others may take a silent run for dead.
-            if now + BEAT_EVERY - shown_at >= STALE_AFTER:
+            if failed_at + BEAT_EVERY + took - shown_at >= STALE_AFTER:
                 on_lost(_silent(error))
                 return
 

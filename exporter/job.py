@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.errors import ExporterError
@@ -94,6 +94,8 @@ class Report:
         reason: why it ended early; None when it went to the end.
         pii_access: for each (account, project) that raw was asked for.
         policy: which policy was broken.
+        retention: how long the vendor keeps recordings; None: nobody said.
+        expiry_warning: what it deletes within this time is told.
     """
 
     run: RunInfo
@@ -102,6 +104,8 @@ class Report:
     reason: StopReason | None
     pii_access: dict[tuple[str, str], Finding]
     policy: PolicyError | None
+    retention: timedelta | None
+    expiry_warning: timedelta
 
 
 class StoppedWaitingError(ExporterError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +100,13 @@ Wait = Annotated[
     str | None,
     typer.Option(metavar="DURATION", help="Wait so long for another run to end, such as 30m."),
 ]
+Recheck = Annotated[
+    bool, typer.Option("--recheck", help="Hash what is archived before skipping it.")
+]
+Refresh = Annotated[
+    bool,
+    typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
+]
 MaxFailures = Annotated[
     int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
 ]
@@ -118,23 +125,53 @@ Progress = Annotated[
 JsonSummary = Annotated[bool, typer.Option("--json", help="One JSON summary on standard output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
 
+# Which setting an option stands for, and how it is written, for messages.
+_SETTINGS = {
+    "archive": ("ARCHIVE", "output", "url"),
+    "output": ("--output", "output", "url"),
+    "state_dir": ("--state-dir", "output", "state_dir"),
+    "timezone": ("--timezone", "output", "timezone"),
+    "base_url": ("--base-url", "api", "base_url"),
+    "surface": ("--surface", "api", "surface"),
+    "region": ("--region", "api", "region"),
+    "directions": ("--directions", "export", "directions"),
+    "redaction": ("--redaction", "export", "redaction"),
+    "recheck": ("--recheck", "export", "recheck"),
+    "refresh": ("--refresh", "export", "refresh"),
+    "require_raw": ("--require-raw", "export", "require_raw"),
+    "never_raw": ("--never-raw", "export", "never_raw"),
+    "concurrency": ("--concurrency", "limits", "concurrency"),
+    "rate": ("--rate", "limits", "requests_per_second"),
+    "wait": ("--wait", "limits", "wait"),
+    "max_failures": ("--max-failures", "limits", "max_failures"),
+    "deadline": ("--deadline", "limits", "deadline"),
+    "log_format": ("--log-format", "log", "format"),
+    "log_level": ("--log-level", "log", "level"),
+}
+
 _INTERRUPTED = 130
 
 
-def joined(lists: list[str] | None) -> str | None:
-    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
-    return ",".join(lists) if lists else None
+def flags(**given: object) -> list[Flag]:
+    """The settings that were given on the command line.
 
-
-def flags(given: dict[tuple[str, str, str], object]) -> list[Flag]:
-    """Those that were given, by (name, section, key)."""
+    Args:
+        given: what typer read, by the name of the parameter; None, False or [] where the option
+            was not given.
+    """
     from exporter.settings import Flag  # noqa: PLC0415 (slow to import, and --help needs none)
 
+    named = ((_SETTINGS[parameter], value) for parameter, value in given.items())
     return [
-        Flag(name, (section, key), value)
-        for (name, section, key), value in given.items()
-        if value is not None
+        Flag(name, (section, key), _joined(value))
+        for (name, section, key), value in named
+        if not (value is None or value is False or value == [])
     ]
+
+
+def _joined(value: object) -> object:
+    """`--directions user,agent` and `--directions user --directions agent` mean the same."""
+    return ",".join(value) if isinstance(value, list) else value
 
 
 @contextlib.contextmanager
@@ -143,9 +180,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except ExporterError as error:
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
+        _tell(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt as interrupt:
         typer.echo(str(interrupt) or "interrupted: nothing was under way", err=True)
@@ -154,3 +189,16 @@ def reported() -> Iterator[None]:
         # Nobody reads standard output any more; python would complain again while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
+
+
+def _tell(error: ExporterError) -> None:
+    """Every error with its hint; a hint that several share, once."""
+    also = error.also if isinstance(error, UsageError) else ()
+    told = ""
+    for one in (error, *also):
+        typer.echo(f"error: {one}", err=True)
+        if one.hint and one.hint != told:
+            typer.echo(f"hint: {one.hint}", err=True)
+        told = one.hint
+    if isinstance(error, UsageError) and error.has_more:
+        typer.echo(f"error: and more; these are the first {1 + len(also)}", err=True)

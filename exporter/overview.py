@@ -45,6 +45,13 @@ def _head(standing: Standing) -> str:
     count = standing.archived
     head = f"{standing.archive}: {count} recording{'' if count == 1 else 's'} archived; "
     head += f"missing: {numbers}" if numbers else "nothing is missing that was asked for"
+    left = standing.undescribed
+    if left.waiting or left.failed or left.not_found:
+        head += (
+            f"\ndescriptions of conversations: {left.waiting} to be asked for again by the next run"
+            f" with export.metadata, {left.failed} failed, {left.not_found} not found;"
+            f" since {_moment(left.since)}"
+        )
     if (held := standing.held_by) is not None:
         head += (
             f"\nheld by run {held.run_id} (process {held.pid} on {held.host})"

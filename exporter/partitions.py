@@ -71,9 +71,13 @@ class Partitions:
             return
         known = await self._thread.run(self._archive.partition_tags, new)
         for folder in new:
-            tag = await self._sink.tag(manifest_path(folder))
-            if tag != known.get(folder) or (tag is None and folder in known):
-                await self._learn(folder, tag)
+            if folder not in known:
+                await self._learn(folder)
+            elif (tag := await self._sink.tag(manifest_path(folder))) is None:
+                # The manifest is gone: it is to be written anew.
+                await self._thread.run(self._ledger.partition_lost_manifest, folder)
+            elif tag != known[folder]:
+                await self._learn(folder)
             self._looked_at.add(folder)
 
     async def learn_project(self, folder: str) -> None:
@@ -111,21 +115,18 @@ class Partitions:
         if (
             tag is not None
             and tag != known[partition.folder]
-            and not await self._merge(partition.folder, tag)
+            and not await self._merge(partition.folder)
         ):
             tag = None
         changes = await self._thread.run(self._ledger.partition_changes, partition.folder)
         written = await self._sink.replace(path, self._render(partition), known=Known(tag))
         await self._thread.run(self._ledger.partition_written, partition.folder, changes, written)
 
-    async def _learn(self, folder: str, tag: str | None) -> None:
-        if tag is None:
-            # The manifest is gone: it is to be written anew.
-            await self._thread.run(self._ledger.partition_lost_manifest, folder)
-            return
+    async def _learn(self, folder: str) -> None:
+        """Learn what its manifest tells, if there is one."""
         try:
-            await self._read(folder, tag)
-        except FileNotFoundError:  # since it was looked at
+            await self._read(folder)
+        except FileNotFoundError:
             await self._thread.run(self._ledger.partition_lost_manifest, folder)
         except UnreadablePartitionError as error:
             # What the ledger knows is written in its place; the damaged one is set aside then.
@@ -138,10 +139,10 @@ class Partitions:
                 " either are fetched again and compared with the files that are there",
             )
 
-    async def _merge(self, folder: str, tag: str) -> bool:
+    async def _merge(self, folder: str) -> bool:
         """Take over what the manifest tells; False if there is none any more."""
         try:
-            await self._read(folder, tag)
+            await self._read(folder)
         except FileNotFoundError:  # since it was looked at: nothing to keep
             return False
         except UnreadablePartitionError as error:
@@ -151,8 +152,8 @@ class Partitions:
             return False
         return True
 
-    async def _read(self, folder: str, tag: str) -> None:
-        async with read_manifest(self._sink, folder) as open_reader:
+    async def _read(self, folder: str) -> None:
+        async with read_manifest(self._sink, folder) as (tag, open_reader):
 
             def learn() -> list[tuple[Recording, Archived]]:
                 reader = open_reader()
@@ -197,22 +198,26 @@ class Partitions:
 
 
 @contextlib.asynccontextmanager
-async def read_manifest(sink: Sink, folder: str) -> AsyncIterator[Callable[[], PartitionReader]]:
+async def read_manifest(
+    sink: Sink, folder: str
+) -> AsyncIterator[tuple[str, Callable[[], PartitionReader]]]:
     """A partition's manifest, read once and kept outside the memory if it is large.
 
     Yields:
-        Call it, in any thread, to read the document from its beginning; it may raise
+        Its tag, and a way to read it from its beginning: to be called in any thread; it may raise
         `UnreadablePartitionError` and `NewerPartitionError`, then and while it is iterated.
 
     Raises:
+        FileNotFoundError: there is none.
         DestinationError: the archive cannot be read.
     """
+    tag, pieces = await sink.document(manifest_path(folder))
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as document:
-        async for piece in sink.read(manifest_path(folder)):
+        async for piece in pieces:
             document.write(piece)
 
         def open_reader() -> PartitionReader:
             document.seek(0)
             return PartitionReader(document, folder)
 
-        yield open_reader
+        yield tag, open_reader

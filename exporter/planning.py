@@ -6,9 +6,7 @@ one, and the archive is only looked at.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,27 +15,28 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.archive import read_ledger
-from exporter.errors import DestinationError, ErrorKind
+from exporter.errors import ErrorKind
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import ErrorInfo, Order, Outcome, Redaction, Status
 from exporter.partitions import Partitions
 from exporter.plan import Choice, Decision, decide, recordings
+from exporter.presence import on_disk, states
 from exporter.raw_archive import find_archives
 from exporter.sinks.mounted import shown
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from exporter.layout import Layout
     from exporter.ledger import Looked, Totals
-    from exporter.model import Archived, Recording
+    from exporter.model import Recording
     from exporter.settings import Settings
     from exporter.sinks.base import Sink
     from exporter.spool import Spool
 
 _BATCH = 1000  # conversations planned in one transaction
 _PAGE = 1000
-_HASHED_AT_ONCE = 4  # files, with --recheck
 
 _log = structlog.get_logger()
 
@@ -216,7 +215,7 @@ class _Planning:
                 recheck=export.recheck,
                 stop=self.stop,
             )
-        found = await _on_disk(self.sink, looked, recheck=export.recheck, stop=self.stop)
+        found = await on_disk(self.sink, looked, recheck=export.recheck, stop=self.stop)
         if self._is_to_stop():
             return None  # perhaps not all of it was hashed
         decisions = [
@@ -258,7 +257,7 @@ async def _let_go_of_lost_copies(
     would be a request for nothing.
     """
     copies = await thread.run(ledger.also_held, [one.conversation for one in looked])
-    found = await _states(sink, copies, recheck=recheck, stop=stop)
+    found = await states(sink, copies, recheck=recheck, stop=stop)
     if not copies or (stop is not None and stop.is_set()):
         return
     lost, kept_aside = [], []
@@ -283,57 +282,12 @@ async def _let_go_of_lost_copies(
         await thread.run(ledger.let_go, lost)
 
 
-async def _on_disk(
-    sink: Sink, looked: Sequence[Looked], *, recheck: bool, stop: asyncio.Event | None
-) -> list[tuple[int | None, bool]]:
-    """For each recording the size of its file, and whether its content is the recorded one."""
-    held = [one.archived for one in looked if one.archived]
-    found = iter(await _states(sink, held, recheck=recheck, stop=stop))
-    return [next(found) if one.archived else (None, True) for one in looked]
-
-
-async def _states(
-    sink: Sink, held: Sequence[Archived], *, recheck: bool, stop: asyncio.Event | None
-) -> list[tuple[int | None, bool]]:
-    """The same for what is on record."""
-    sizes = list(await sink.sizes([one.path for one in held]))
-    sound = [True] * len(held)
-    if recheck:
-        limit = asyncio.Semaphore(_HASHED_AT_ONCE)
-
-        async def check(position: int, one: Archived) -> None:
-            try:
-                async with limit:
-                    if stop is not None and stop.is_set():
-                        return
-                    sound[position] = await _digest(sink, one.path) == one.sha256
-            except FileNotFoundError:  # since its size was asked for
-                sizes[position] = None
-            except DestinationError as error:
-                # What cannot be read is not archived; rot is what this look is for.
-                _log.error("recording.unreadable", path=one.own_path, reason=error.message)
-                sound[position] = False
-
-        async with asyncio.TaskGroup() as group:
-            for position, (one, size) in enumerate(zip(held, sizes, strict=True)):
-                if size == one.size:
-                    group.create_task(check(position, one))
-    return list(zip(sizes, sound, strict=True))
-
-
-async def _digest(sink: Sink, path: str) -> str:
-    digest = hashlib.sha256()
-    await sink.feed(path, digest.update)
-    return digest.hexdigest()
-
-
 async def preview(spool: Spool, settings: Settings) -> Preview:
     """What a run would do; nothing is downloaded and nothing is written.
 
     Raises:
         DestinationError: the archive's ledger cannot be read.
     """
-    output = settings.output
     opened = await find_archives(settings, "preview")
     sink, layout = opened.sink, opened.layout
     async with LedgerThread() as thread:
@@ -352,13 +306,7 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
             carried=carry_over(archive, settings, now=datetime.now(UTC)) if archive else None,
             archive=archive,
         )
-        counts: dict[tuple[str, str, str], Counter[Status]] = {}
-        last = 0
-        while page := await thread.run(ledger.results, last, _PAGE):
-            for last, recording, outcome in page:  # noqa: B007 (the last one is used)
-                date = layout.date(recording.started_at)
-                key = recording.account_id, recording.project_id, date
-                counts.setdefault(key, Counter())[outcome.status] += 1
+        counts = await _by_partition(ledger, thread, layout)
         for each in filter(None, (archive, ledger)):
             await thread.run(each.close)
     return Preview(
@@ -374,6 +322,20 @@ async def preview(spool: Spool, settings: Settings) -> Preview:
             for key, each in sorted(counts.items())
         ],
     )
+
+
+async def _by_partition(
+    ledger: Ledger, thread: LedgerThread, layout: Layout
+) -> dict[tuple[str, str, str], Counter[Status]]:
+    """How many recordings have which status, by account, project and date."""
+    counts: dict[tuple[str, str, str], Counter[Status]] = {}
+    last = 0
+    while page := await thread.run(ledger.results, last, _PAGE):
+        for last, recording, outcome in page:  # noqa: B007 (the last one is used)
+            date = layout.date(recording.started_at)
+            key = recording.account_id, recording.project_id, date
+            counts.setdefault(key, Counter())[outcome.status] += 1
+    return counts
 
 
 def _decided(looked: Looked, decision: Decision) -> tuple[Looked, str, Outcome | None]:

@@ -25,6 +25,7 @@ from exporter.model import PiiAccessState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import timedelta
     from types import TracebackType
     from typing import Self
 
@@ -81,17 +82,26 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-class ProgressBar:
-    """Done of total, recordings and bytes a second, time left, failures; on standard error."""
+def _period(length: timedelta) -> str:
+    """A time that somebody set: `90 days`, `36 hours`."""
+    seconds = length.total_seconds()
+    for unit, one in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= one and seconds % one == 0:
+            return _count(int(seconds // one), unit)
+    return duration(seconds)
 
-    def __init__(self) -> None:
+
+class _Bar:
+    """Done of total, pieces and bytes a second, time left; on standard error."""
+
+    def __init__(self, doing: str, *columns: ProgressColumn) -> None:
         self._progress = Progress(
-            TextColumn("exporting"),
+            TextColumn(doing),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             _RateColumn(),
             TimeRemainingColumn(compact=True),
-            _FailuresColumn(),
+            *columns,
             console=Console(stderr=True),
             expand=True,
         )
@@ -113,57 +123,45 @@ class ProgressBar:
         """Leave its last state on the screen."""
         self._progress.stop()
 
-    def planned(self, totals: Totals) -> None:
-        """The number of recordings to fetch is known."""
-        self._progress.reset(self._task, total=totals.planned, bytes=0, failures=0)
+    def _begin(self, total: int) -> None:
+        self._progress.reset(self._task, total=total, bytes=0, failures=0)
 
-    def ended(self, outcome: Outcome) -> None:
-        """One more is done."""
-        if outcome.archived:
-            self._bytes += outcome.archived.size
-        if outcome.status in _BAD:
-            self._failures += 1
+    def _advance(self, size: int, *, failed: bool = False) -> None:
+        self._bytes += size
+        self._failures += failed
         self._progress.update(self._task, advance=1, bytes=self._bytes, failures=self._failures)
 
 
-class ReadingBar:
-    """Files and bytes read back of those to be read, and the time left; on standard error."""
+class ProgressBar(_Bar):
+    """Recordings fetched, and how many were not exported."""
 
     def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("verifying"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            _RateColumn(),
-            TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
-            expand=True,
+        super().__init__("exporting", _FailuresColumn())
+
+    def planned(self, totals: Totals) -> None:
+        """The number of recordings to fetch is known."""
+        self._begin(totals.planned)
+
+    def ended(self, outcome: Outcome) -> None:
+        """One more is done."""
+        self._advance(
+            outcome.archived.size if outcome.archived else 0, failed=outcome.status in _BAD
         )
-        self._task = self._progress.add_task("", total=None, bytes=0)
-        self._bytes = 0
 
-    def __enter__(self) -> Self:
-        """Show it."""
-        self._progress.start()
-        return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave its last state on the screen."""
-        self._progress.stop()
+class ReadingBar(_Bar):
+    """Files read back of those to be read."""
+
+    def __init__(self) -> None:
+        super().__init__("verifying")
 
     def chosen(self, files: int, size: int) -> None:  # noqa: ARG002 (files are counted here)
         """The number of files to read is known."""
-        self._progress.reset(self._task, total=files, bytes=0)
+        self._begin(files)
 
     def read(self, size: int) -> None:
         """One more is done."""
-        self._bytes += size
-        self._progress.update(self._task, advance=1, bytes=self._bytes)
+        self._advance(size)
 
 
 class _RateColumn(ProgressColumn):
@@ -200,6 +198,9 @@ def print_report(report: Report) -> None:
     table.add_row("requested", str(summary.requested), about, style="bold")
     console.print(table)
     _print_numbers(console, summary)
+    if (summary.expiring or summary.expired) and report.retention is not None:
+        words = _expiry(summary, report.retention, report.expiry_warning)
+        console.print(words, style="red", markup=False)
     for window in run.discovered:
         _print_window(console, window)
     for project, finding in report.pii_access.items():
@@ -238,8 +239,6 @@ def _print_numbers(console: Console, summary: Summary) -> None:
     if (described := summary.metadata) is not None:
         bad = described.failed or described.cancelled
         console.print(_metadata(described), style="red" if bad else None)
-    if summary.expiring or summary.expired:
-        console.print(_expiry(summary), style="red", markup=False)
 
 
 def _print_trouble(console: Console, words: str, hint: str) -> None:
@@ -355,12 +354,12 @@ def _metadata(counts: MetadataCounts) -> str:
     return f"{_count(counts.requested, 'description')} of conversations: {', '.join(words)}"
 
 
-def _expiry(summary: Summary) -> str:
+def _expiry(summary: Summary, retention: timedelta, soon: timedelta) -> str:
     """What the vendor deletes, or has deleted, of what is not archived."""
     return (
-        "of what is not archived the vendor deletes"
-        f" {summary.expiring} within export.expiry_warning,"
-        f" and has deleted {summary.expired} after export.retention"
+        f"of what is not archived, the vendor, who keeps recordings for {_period(retention)},"
+        f" deletes {_count(summary.expiring or 0, 'recording')} within {_period(soon)}"
+        f" and has deleted {summary.expired or 0}"
     )
 
 

@@ -126,7 +126,27 @@ async def find_archives(settings: Settings, run_id: str, *, prepare: bool = Fals
     if prepare:
         await main.prepare()
     found = await read_note(main)
-    note = found or Note()
+    note, sinks = await _raw_archives(settings, run_id, found or Note())
+    if prepare:
+        for sink in sinks.values():
+            await sink.prepare()
+    raw = sinks.get(note.raw_goes_to)
+    layout = replace(layout_of(settings), raw_mount=note.raw_goes_to, mounts=tuple(sinks))
+    return Archives(
+        MountedSink(main, sinks) if sinks else main,
+        layout,
+        _with_raw_url(settings, raw.url if raw else None),
+        main,
+        raw,
+        found,
+        note,
+    )
+
+
+async def _raw_archives(
+    settings: Settings, run_id: str, note: Note
+) -> tuple[Note, dict[str, Sink]]:
+    """The note as the settings want it, and the archives that it names, by their mounts."""
     sinks: dict[str, Sink] = {}
 
     async def opened(url: str) -> tuple[Sink, Note]:
@@ -154,20 +174,7 @@ async def find_archives(settings: Settings, run_id: str, *, prepare: bool = Fals
             sinks[one.mount], theirs = await opened(one.url)
             if theirs.id != one.id:
                 raise _lost(one)
-    raw = sinks.get(note.raw_goes_to)
-    for sink in sinks.values():
-        if prepare:
-            await sink.prepare()
-    layout = replace(layout_of(settings), raw_mount=note.raw_goes_to, mounts=tuple(sinks))
-    return Archives(
-        MountedSink(main, sinks) if sinks else main,
-        layout,
-        _with_raw_url(settings, raw.url if raw else None),
-        main,
-        raw,
-        found,
-        note,
-    )
+    return note, sinks
 
 
 async def read_note(sink: Sink) -> Note | None:

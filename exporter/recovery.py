@@ -8,19 +8,22 @@ from zoneinfo import ZoneInfo
 import msgspec
 import structlog
 
+from exporter import __version__
 from exporter.layout import RESERVED, Layout, LayoutStyle
 from exporter.model import mounted
 from exporter.reporting import Reporter, results_path
-from exporter.results import RunInfo, RunStatus, timestamp
+from exporter.results import ManifestInfo, RunInfo, RunStatus, timestamp
 from exporter.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from exporter.job import Job
     from exporter.ledger import Ledger, LedgerThread, LeftRun
     from exporter.sinks.base import Holder, Sink
 
-KILLED = 137  # what a shell says of a process that was killed: no process lived to say anything
+_KILLED = 137  # what a shell says of a process that was killed: no process lived to say anything
 
 _AHEAD = 4096  # recordings that workers and queues can be ahead of the last one that was recorded
 
@@ -53,7 +56,7 @@ async def recover(
         return
     begun = _begun(left)
     if left.status is None:
-        await thread.run(ledger.end_run, RunStatus.INTERRUPTED, KILLED, left.seen_at)
+        await thread.run(ledger.end_run, RunStatus.INTERRUPTED, _KILLED, left.seen_at)
         _log.warning("run.was_killed", run=left.run_id, last_seen=timestamp(left.seen_at))
     if begun is None:
         _log.warning(
@@ -74,6 +77,29 @@ async def recover(
     run = msgspec.structs.replace(run, discovered=await reporter.discovered())
     written = await reporter.write(run, summary)
     _log.info("results.written_later", run=left.run_id, results=written)
+
+
+def if_killed(job: Job, run_id: str, started_at: datetime, archive: str) -> RunInfo:
+    """What the results would say of a run, were it killed as it begins.
+
+    Args:
+        job: what it is to do.
+        run_id: its id.
+        started_at: when it began.
+        archive: where.
+    """
+    return RunInfo(
+        id=run_id,
+        started_at=timestamp(started_at),
+        finished_at=timestamp(started_at),
+        exporter_version=__version__,
+        status=RunStatus.INTERRUPTED,
+        exit_code=_KILLED,
+        manifest=ManifestInfo(path=job.manifest_path, sha256=job.manifest_sha256),
+        archive=archive,
+        surface=job.settings.api.surface,
+        config=job.settings.model_dump(mode="json"),
+    )
 
 
 def _begun(left: LeftRun) -> RunInfo | None:
@@ -98,7 +124,7 @@ def _told(left: LeftRun, begun: RunInfo) -> RunInfo:
         begun,
         finished_at=timestamp(left.finished_at or left.seen_at),
         status=RunStatus(left.status) if left.status else RunStatus.INTERRUPTED,
-        exit_code=KILLED if left.exit_code is None else left.exit_code,
+        exit_code=_KILLED if left.exit_code is None else left.exit_code,
     )
 
 

@@ -69,6 +69,8 @@ def sandbox(
                 announce=_announce,
             )
         )
+    except OverflowError:
+        raise UsageError(f"--port: found {port}, expected 0 to 65535") from None
     except (ScenarioError, ValueError) as error:
         raise UsageError(str(error)) from None
     except OSError as error:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from exporter.ledger import Ledger, LedgerThread
     from exporter.pii_access import Finding
     from exporter.results import MetadataCounts
+    from exporter.settings import OutputSettings
     from exporter.sinks.base import Sink
 
 _PAGE = 1000
@@ -48,6 +49,18 @@ def results_path(run_id: str) -> str:
 def ended_at(run: RunInfo) -> datetime:
     """When a run ended, as its results say."""
     return datetime.fromisoformat(run.finished_at)
+
+
+async def prepare_beside(file: Path, run_id: str, output: OutputSettings) -> None:
+    """A folder that takes no results is better known before the work than after it.
+
+    Raises:
+        DestinationError: it cannot be written.
+    """
+    sink = LocalSink(
+        file.parent, run_id=run_id, dir_mode=output.dir_mode, file_mode=output.file_mode
+    )
+    await sink.prepare()
 
 
 class Reporter:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -41,16 +42,30 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CUT_SHORT = "interrupted before the results were written; what is archived stays"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What is wanted of a run beside its settings.
+
+    Attributes:
+        results_file: where the results are written besides.
+        allow_missing: what was not found or is gone does not make the run fail.
+        progress: show it; None: on a terminal.
+        json_summary: on standard output.
+    """
+
+    results_file: Path | None = None
+    allow_missing: bool = False
+    progress: bool | None = None
+    json_summary: bool = False
+
+
 def run(
     manifest: str,
     *,
     manifest_format: str | None,
     config_file: Path | None,
     flags: Sequence[Flag],
-    results_file: Path | None,
-    allow_missing: bool,
-    progress: bool | None,
-    json_summary: bool,
+    wishes: Wishes,
     environ: Mapping[str, str] = os.environ,
 ) -> int:
     """Do the whole job; returns the exit code.
@@ -74,10 +89,7 @@ def run(
             source=opened.source,
             sha256=lambda: opened.sha256,
             windows=lambda: windows_of(opened.queries, settings),
-            results_file=results_file,
-            allow_missing=allow_missing,
-            progress=progress,
-            json_summary=json_summary,
+            wishes=wishes,
             environ=environ,
         )
 
@@ -86,10 +98,7 @@ def retry(
     *,
     config_file: Path | None,
     flags: Sequence[Flag],
-    results_file: Path | None,
-    allow_missing: bool,
-    progress: bool | None,
-    json_summary: bool,
+    wishes: Wishes,
     environ: Mapping[str, str] = os.environ,
 ) -> int:
     """Run just what is pending or failed in an archive; returns the exit code.
@@ -111,10 +120,7 @@ def retry(
             source=RETRY,
             sha256=lambda: None,
             windows=list,
-            results_file=results_file,
-            allow_missing=allow_missing,
-            progress=progress,
-            json_summary=json_summary,
+            wishes=wishes,
             environ=environ,
         )
 
@@ -126,10 +132,7 @@ def _carry_out(
     source: str,
     sha256: Callable[[], str | None],
     windows: Callable[[], Sequence[Window]],
-    results_file: Path | None,
-    allow_missing: bool,
-    progress: bool | None,
-    json_summary: bool,
+    wishes: Wishes,
     environ: Mapping[str, str],
 ) -> int:
     """Export these conversations and tell how it went.
@@ -140,14 +143,13 @@ def _carry_out(
         source: where they come from, as the results tell it.
         sha256: of the manifest, once they were read.
         windows: what is to be looked for in the list besides, likewise.
-        results_file: as in `Job`, like the next.
-        allow_missing: likewise.
-        progress: show it; None: on a terminal.
-        json_summary: on standard output.
+        wishes: as in `run`.
         environ: with the keys.
     """
-    if results_file is not None and results_file.is_dir():
-        raise ConfigError(f"--results: found the folder {results_file}, expected a file name")
+    if wishes.results_file is not None and wishes.results_file.is_dir():
+        raise ConfigError(
+            f"--results: found the folder {wishes.results_file}, expected a file name"
+        )
     redactor = log.Redactor()
     as_json = settings.log.format == "json"
     log.configure(json=as_json, level=settings.log.level, redactor=redactor)
@@ -165,15 +167,15 @@ def _carry_out(
             settings=settings,
             credentials=credentials,
             windows=listed,
-            allow_missing=allow_missing,
-            results_file=results_file,
+            allow_missing=wishes.allow_missing,
+            results_file=wishes.results_file,
             clean=redactor.text,
         )
-        show = sys.stderr.isatty() if progress is None else progress
+        show = sys.stderr.isatty() if wishes.progress is None else wishes.progress
         with contextlib.ExitStack() as shown:
             watcher = shown.enter_context(_watcher(show=show and not as_json))
             report = asyncio.run(_export(job, watcher, shown.close))
-    _tell(report, json_summary=json_summary, as_json_logs=as_json)
+    _tell(report, json_summary=wishes.json_summary, as_json_logs=as_json)
     return report.run.exit_code
 
 
@@ -252,9 +254,19 @@ def plan(
     config_file: Path | None,
     flags: Sequence[Flag],
     as_json: bool,
+    log_level: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Say what `run` would do.
+
+    Args:
+        manifest: what `run` would be given, like the next four.
+        manifest_format: likewise.
+        config_file: likewise.
+        flags: likewise.
+        as_json: for programs, on standard output.
+        log_level: as a flag asks for; None: errors only, for the plan says the rest.
+        environ: with the keys, which only `discover` in the manifest needs.
 
     Raises:
         ExporterError: the manifest or the config is wrong.
@@ -267,7 +279,8 @@ def plan(
             environ=environ,
         )
         redactor = log.Redactor()
-        log.configure(json=False, level="error", redactor=redactor)
+        level = "error" if log_level is None else settings.log.level
+        log.configure(json=settings.log.format == "json", level=level, redactor=redactor)
         with Spool() as spool:
             spool.fill(_allowed(opened.conversations(), settings))
             listed = asyncio.run(_listed(opened.queries, spool, settings, environ, redactor))

@@ -55,6 +55,20 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     results: str | None
 
 
+class Undescribed(msgspec.Struct, frozen=True, kw_only=True):
+    """Descriptions of archived conversations that are not archived themselves.
+
+    `waiting` are asked for again by every later run with `export.metadata`; `failed` have been
+    asked for so often that only a manifest that names them asks again; `not_found` do not exist.
+    `since` is when the first of them was first asked for in vain.
+    """
+
+    waiting: Count
+    failed: Count
+    not_found: Count
+    since: Time | None
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What `status` says, but for the recordings themselves."""
 
@@ -66,6 +80,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     failed: Count
     not_found: Count
     gone: Count
+    undescribed: Undescribed
     oldest: Time | None
     groups: list[Group]
     runs: list[Run]
@@ -90,12 +105,19 @@ class Lacking(msgspec.Struct, frozen=True, kw_only=True):
 def standing_of(archive: str, holder: SinkHolder | None, ledger: Ledger) -> Standing:
     """What is to be told of an archive."""
     groups = ledger.missing_groups()
+    waiting, failed, not_found, since = ledger.undescribed()
     counts = {str(each): sum(g.count for g in groups if g.status is each) for each in KEPT}
     return Standing(
         archive=archive,
         held_by=_holder(holder) if holder else None,
         archived=ledger.recordings(),
         **counts,
+        undescribed=Undescribed(
+            waiting=waiting,
+            failed=failed,
+            not_found=not_found,
+            since=timestamp(since) if since else None,
+        ),
         oldest=timestamp(min(group.since for group in groups)) if groups else None,
         groups=[_group(each) for each in groups],
         runs=[_run(each) for each in ledger.latest_runs(_RUNS)],

@@ -11,7 +11,7 @@ from exporter.errors import ErrorKind, ExporterError, FetchError
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
     from datetime import timedelta
 
 _LIMIT_REACHED = 8  # exit code
@@ -123,6 +123,33 @@ class Stop:
         if everything_done and self.reason is not None and self.reason.cuts_short:
             return self._trouble
         return self.reason
+
+    @contextlib.contextmanager
+    def in_time(self, *, deadline: timedelta | None, grace: float) -> Iterator[None]:
+        """Watch the clock meanwhile.
+
+        Args:
+            deadline: the run is to end after so long; None: never.
+            grace: seconds that what is under way gets to finish once the run is to end.
+        """
+        timer = None
+        if deadline is not None:
+            timer = asyncio.get_running_loop().call_later(
+                deadline.total_seconds(), self.request, deadline_passed(deadline)
+            )
+        hurrying = asyncio.create_task(self._hurry_after(grace))
+        try:
+            yield
+        finally:
+            hurrying.cancel()
+            if timer is not None:
+                timer.cancel()
+
+    async def _hurry_after(self, grace: float) -> None:
+        await self.event.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.hurry.wait(), grace)
+        self.hurry.set()
 
     @property
     def requested(self) -> bool:

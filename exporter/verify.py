@@ -22,7 +22,7 @@ import msgspec
 
 from exporter.audio import WavInspector
 from exporter.differences import Check, Status, Warned
-from exporter.errors import DestinationError, FetchError
+from exporter.errors import DestinationAwayError, DestinationError, FetchError
 from exporter.layout import METADATA, PARTITION_MANIFEST, RESERVED
 from exporter.partition import NewerPartitionError, UnreadablePartitionError
 from exporter.partitions import read_manifest
@@ -171,7 +171,7 @@ class _Verification:
     async def _take_manifest(self, folder: str, *, doubted_only: bool = False) -> None:
         findings = self._findings
         try:
-            async with read_manifest(self._sink, folder) as open_reader:
+            async with read_manifest(self._sink, folder) as (_, open_reader):
                 if doubted_only:
                     await self._thread.run(
                         lambda: findings.expect_also(findings.doubted_only(open_reader()))
@@ -222,6 +222,8 @@ class _Verification:
                 return await self._compare_content(one)
         except FileNotFoundError:
             return Status.MISSING, "it vanished while the archive was read"
+        except DestinationAwayError:
+            raise
         except DestinationError as error:
             return Status.CORRUPT, error.message
         await self._thread.run(self._findings.compared_by_checksum, one.path)

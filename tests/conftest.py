@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -12,18 +13,21 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
+from exporter.__main__ import main
 from exporter.sandbox import AudioSettings, Sandbox, World
 from tests.object_stores import (  # fixtures
     azurite,  # noqa: F401
     bucket,  # noqa: F401
     new_bucket,  # noqa: F401
-    proxy,  # noqa: F401
     seaweedfs,  # noqa: F401
 )
+from tests.store_proxy import proxy  # noqa: F401 (a fixture)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,6 +136,7 @@ class Command:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    in_process: bool = False
 
     @property
     def archive(self) -> Path:
@@ -154,18 +159,43 @@ class Command:
         )
 
     def __call__(self, *arguments: object, stdin: str | bytes = "") -> Finished:
-        """To the end, in a process of its own."""
+        """To the end; in a process of its own, unless the tests are marked `in_process`."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
+        finish = self._finish_here if self.in_process else self._finish_apart
+        return Finished(*finish(list(map(str, arguments)), data), self.archive)
+
+    def _finish_apart(self, arguments: list[str], stdin: bytes) -> tuple[int, str, str]:
         done = subprocess.run(
             self.arguments(*arguments),
             cwd=self.folder,
             env=self.environment,
-            input=data,
+            input=stdin,
             capture_output=True,
             check=False,
             timeout=100,
         )
-        return Finished(done.returncode, done.stdout.decode(), done.stderr.decode(), self.archive)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def _finish_here(self, arguments: list[str], stdin: bytes) -> tuple[int, str, str]:
+        """The same program, without the second that a new process takes to import it."""
+        given, told, logged = (io.TextIOWrapper(io.BytesIO(each)) for each in (stdin, b"", b""))
+        code: object = 0
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            mock.patch.multiple(sys, argv=["exporter", *arguments], stdin=given),
+            mock.patch.object(sys, "excepthook", sys.excepthook),  # typer sets its own
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(told),
+            contextlib.redirect_stderr(logged),
+        ):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code
+            finally:
+                structlog.reset_defaults()
+        assert isinstance(code, int)
+        return code, _text(told), _text(logged)
 
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.folder / name
@@ -173,10 +203,18 @@ class Command:
         return path
 
 
+def _text(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    buffer = stream.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode()
+
+
 @pytest.fixture
-def exporter(tmp_path: Path) -> Command:
+def exporter(tmp_path: Path, request: pytest.FixtureRequest) -> Command:
     """The command in an empty folder, with the sandbox's key and without the user's settings."""
-    keep = ("PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LANG", "SYSTEMROOT")
+    # Without PYTHONDONTWRITEBYTECODE: each command would compile the whole package again.
+    keep = ("PATH", "PYTHONPATH", "LANG", "SYSTEMROOT")
     environment = {name: os.environ[name] for name in keep if name in os.environ}
     return Command(
         tmp_path,
@@ -189,4 +227,5 @@ def exporter(tmp_path: Path) -> Command:
             "EXPORTER_RETRY__MAX_DELAY": "0.05",
             "EXPORTER_LIMITS__MIN_FREE_BYTES": "0",  # small disks run tests too
         },
+        in_process=request.node.get_closest_marker("in_process") is not None,
     )

@@ -9,20 +9,19 @@ import hashlib
 import hmac
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -32,7 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
-_START_SECONDS = 60
+# Far more than it takes, also where the machine has other things to do. Each process of tests has
+# servers of its own: SeaweedFS waits 5 seconds for its own parts and computes for half of one, and
+# a shared one could not be killed by the test that does so.
+_START_SECONDS = 300
+_INSTALL_SECONDS = 400
+_AZURITE_VERSION = "3.35"
 
 
 def free_ports(count: int) -> list[int]:
@@ -48,7 +52,7 @@ def wait_until_served(url: str, process: subprocess.Popen[bytes], log: Path) -> 
     parts = urlsplit(url)
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         with (
             contextlib.closing(connection),
             contextlib.suppress(OSError, http.client.HTTPException),
@@ -56,9 +60,10 @@ def wait_until_served(url: str, process: subprocess.Popen[bytes], log: Path) -> 
             connection.request("GET", "/")
             connection.getresponse().read()
             return
-        assert process.poll() is None, log.read_text()[-2000:]
         assert time.monotonic() < deadline, log.read_text()[-2000:]
-        time.sleep(0.1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(0.1)
+            pytest.fail(f"it ended with code {code}: {log.read_text()[-2000:]}")
 
 
 class SeaweedFS:
@@ -235,139 +240,6 @@ def bucket(new_bucket: Callable[..., Bucket]) -> Bucket:
     return new_bucket()
 
 
-@dataclass
-class Request:
-    """One request that came by."""
-
-    method: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-    size: int
-
-
-@dataclass
-class Fault:
-    """What the proxy does with a request instead of passing it on.
-
-    Attributes:
-        status: answers this, with `code` as S3 tells it.
-        cut_after: closes the connection once so many bytes of the body came.
-        lose_answer: passes the request on, and closes the connection instead of answering.
-        spoil: changes a byte of the body on its way.
-    """
-
-    status: int | None = None
-    code: str = ""
-    cut_after: int | None = None
-    lose_answer: bool = False
-    spoil: bool = False
-
-
-@dataclass
-class Proxy:
-    """Stands before a store and writes down what passes.
-
-    Attributes:
-        target: the store's address.
-        fault: says what to do with a request; None passes it on.
-        requests: all that came by.
-    """
-
-    target: str
-    fault: Callable[[Request], Fault | None] = lambda _: None
-    requests: list[Request] = field(default_factory=list)
-    url: str = ""
-
-    def __enter__(self) -> Self:
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
-
-    def count(self, method: str, ending: str = "") -> int:
-        return sum(each.method == method and each.path.endswith(ending) for each in self.requests)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    owner: Proxy
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (overrides)
-        """Nothing."""
-
-    def _handle(self) -> None:
-        parts = urlsplit(self.path)
-        size = int(self.headers.get("Content-Length") or 0)
-        request = Request(
-            self.command,
-            parts.path,
-            parse_qs(parts.query, keep_blank_values=True),
-            dict(self.headers),
-            size,
-        )
-        self.owner.requests.append(request)
-        fault = self.owner.fault(request) or Fault()
-        if fault.cut_after is not None:
-            self.rfile.read(min(size, fault.cut_after))
-            self.close_connection = True
-            return
-        body = self.rfile.read(size)
-        if fault.spoil and body:
-            body = body[:-1] + bytes([body[-1] ^ 1])
-        if fault.status is not None:
-            text = f"<Error><Code>{fault.code}</Code><Message>made up</Message></Error>".encode()
-            self._answer(fault.status, {"Content-Type": "application/xml", "ETag": '"0"'}, text)
-            return
-        target = urlsplit(self.owner.target)
-        upstream = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
-        with contextlib.closing(upstream):
-            try:
-                upstream.putrequest(
-                    self.command, self.path, skip_host=True, skip_accept_encoding=True
-                )
-                for name, value in self.headers.items():
-                    upstream.putheader(name, value)
-                upstream.endheaders(body)
-                answer = upstream.getresponse()
-                content = answer.read()
-            except (OSError, http.client.HTTPException):
-                self.close_connection = True
-                return
-            if fault.lose_answer:
-                self.close_connection = True
-                return
-            self._answer(answer.status, dict(answer.headers), content)
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle  # noqa: N815 (as the base says)
-
-    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
-        self.send_response_only(status)
-        length = headers.get("Content-Length") if self.command == "HEAD" else str(len(content))
-        for name, value in headers.items():
-            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
-                self.send_header(name, value)
-        self.send_header("Content-Length", length or "0")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-
-@pytest.fixture
-def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
-    """Before the session's SeaweedFS."""
-    with Proxy(seaweedfs.url) as started:
-        yield started
-
-
 AZURITE_ACCOUNT = "devstoreaccount1"
 AZURITE_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -439,27 +311,40 @@ def _azurite_program() -> str:
     """Where Azurite is; npm gets it once, into the repository's `.azurite`."""
     if found := shutil.which("azurite-blob"):
         return found
-    folder = Path(__file__).parents[1] / ".azurite"
-    folder.mkdir(exist_ok=True)
-    program = folder / "node_modules" / ".bin" / "azurite-blob"
-    with (folder / "lock").open("wb") as lock:
+    home = Path(__file__).parents[1] / ".azurite"
+    home.mkdir(exist_ok=True)
+    whole = home / _AZURITE_VERSION
+    with (home / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests may run in several processes
-        if not program.exists():
-            npm = shutil.which("npm")
-            if npm is None:
-                pytest.skip("Azurite, the emulator of Azure's store, needs node and npm")
-            (folder / "package.json").write_text("{}\n")
-            done = subprocess.run(
-                [npm, "install", "--silent", "--no-fund", "--no-audit", "azurite@3.35"],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=100,
+        if not whole.exists():
+            _get_azurite(home, whole)
+    return str(whole / "node_modules" / ".bin" / "azurite-blob")
+
+
+def _get_azurite(home: Path, whole: Path) -> None:
+    """Install it beside, so that what was broken off is never taken for whole; skip if in vain."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("Azurite, the emulator of Azure's store, needs node and npm")
+    these_tests = os.environ.get("PYTEST_XDIST_TESTRUNUID")  # the same in all their processes
+    failed = home / "failed"
+    if these_tests and failed.exists() and failed.read_text() == these_tests:
+        pytest.skip("npm could not get Azurite for another process of these tests")
+    beside, log = home / "installing", home / "log"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    (beside / "package.json").write_text("{}\n")
+    install = [npm, "install", "--no-fund", "--no-audit", f"azurite@{_AZURITE_VERSION}"]
+    try:
+        with log.open("wb") as told:
+            subprocess.run(
+                install, cwd=beside, stdout=told, stderr=told, check=True, timeout=_INSTALL_SECONDS
             )
-            if done.returncode:
-                pytest.skip(f"npm cannot get Azurite here: {(done.stderr or done.stdout)[-300:]}")
-    return str(program)
+    except (OSError, subprocess.SubprocessError) as error:
+        failed.write_text(these_tests or "")
+        words = log.read_text(errors="replace")[-300:]
+        pytest.skip(f"npm cannot get Azurite here: {error}: {words}")
+    beside.rename(whole)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 def back_to_version_4(db: sqlite3.Connection) -> None:
     """Take away what later versions added."""
-    for text in (schema._ORIGIN, schema._CARRIED, schema._MISSING, schema._TURNS, schema._METADATA):
+    for text in (
+        schema._ORIGIN,
+        schema._CARRIED,
+        schema._MISSING,
+        schema._TURNS,
+        schema._METADATA,
+        schema._UNDESCRIBED,
+    ):
         for table, column in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", text):
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for table in re.findall(r"CREATE TABLE (\w+)", text):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from exporter.settings import Settings
 
 _MOST_PROJECTS: Final = 20
+_OF_A_PROJECT: Final = ("key", "pii_access")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +86,27 @@ async def _api(
         checks = await host(client, api.origin)
         if any(one.state is State.FAILED for one in checks):
             why = "the host cannot be asked"
-            return [
-                *checks,
-                *(
-                    Check.skipped(name, why, about=one.name)
-                    for one in projects
-                    for name in ("key", "pii_access")
-                ),
-            ]
+            skipped = [_skipped(name, why, one) for one in projects for name in _OF_A_PROJECT]
+            return [*checks, *skipped]
         listing = Listing(client, list_origin=api.list_origin, detail_origin=api.detail_origin)
         for one in projects:
-            found = await access.key(client, one, settings)
-            checks.append(found)
-            checks.append(
-                await access.pii_access(client, listing, one, settings)
-                if found.state is State.OK
-                else Check.skipped(
-                    "pii_access", "the key does not open the project", about=one.name
-                )
-            )
+            checks += await _project(client, listing, one, settings)
     if not projects:
         why = "there is no key to look at" if patient.projects else "no project is named"
-        checks += [Check.skipped(name, why) for name in ("key", "pii_access")]
+        checks += [Check.skipped(name, why) for name in _OF_A_PROJECT]
     if (more := len(patient.projects) - _MOST_PROJECTS) > 0:
         checks.append(Check.skipped("key", f"{more:,} more projects are not looked at"))
     return checks
+
+
+async def _project(
+    client: Client, listing: Listing, project: access.Project, settings: Settings
+) -> list[Check]:
+    key = await access.key(client, project, settings)
+    if key.state is not State.OK:
+        return [key, _skipped("pii_access", "the key does not open the project", project)]
+    return [key, await access.pii_access(client, listing, project, settings)]
+
+
+def _skipped(name: str, why: str, project: access.Project) -> Check:
+    return Check.skipped(name, why, about=project.name)

@@ -4,7 +4,7 @@ A run is planned into the ledger before anything is fetched. A planned recording
 counts as cancelled, so the numbers of a run add up whenever it ends, even by a loss of power.
 """
 
-from exporter.ledger.documents import ToDescribe
+from exporter.ledger.documents import ToDescribe, Undescribed
 from exporter.ledger.finds import Finds, Shrinkage
 from exporter.ledger.missing import KEPT, Missing, MissingGroup, PastRun
 from exporter.ledger.pairs import Compared, Pair
@@ -29,4 +29,5 @@ __all__ = [
     "Shrinkage",
     "ToDescribe",
     "Totals",
+    "Undescribed",
 ]

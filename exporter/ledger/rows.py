@@ -111,7 +111,8 @@ class Totals:
         audio_seconds: of what was fetched.
         requests: sent for recordings.
         retries: of those, all but the first of each recording.
-        errors: outcomes by the API's error code, or by kind where it gave none.
+        errors: outcomes by the API's error code, or by kind where it gave none; each that is not
+            archived counts once.
         carried_over: of all that was asked for, what earlier runs had left pending.
         planned: still without an outcome.
     """
@@ -236,6 +237,7 @@ OUTCOME_COLUMNS: Final = (
     " correlation_id, drift_sha256, drift_path"
 )
 OUTCOME_WIDTH: Final = 10
+NOT_REACHED: Final = "the run ended before this recording's turn"
 
 
 def from_outcome(outcome: Outcome | None) -> tuple[object, ...]:
@@ -261,6 +263,8 @@ def to_outcome(row: Sequence[Any], archived: Sequence[Any]) -> Outcome:
     """From `OUTCOME_COLUMNS`, and the archived columns of the same recording."""
     status, _, attempts, kind, message, http_status, code, correlation_id, *drift = row
     status = Status(status) if status else Status.CANCELLED
+    if status is Status.CANCELLED and kind is None:  # no worker had it
+        kind, message = ErrorKind.CANCELLED, NOT_REACHED
     held = status in {Status.EXPORTED, Status.SKIPPED} and archived[0] is not None
     return Outcome(
         status,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-VERSION: Final = 6
+VERSION: Final = 7
 APPLICATION_ID: Final = 0x504F4C59  # lets `file` and others tell our database from others
 
 _PROJECTS: Final = """
@@ -145,6 +145,17 @@ CREATE TABLE metadata (                -- descriptions of conversations that are
 ) STRICT;
 CREATE INDEX metadata_by_partition ON metadata (partition);
 """
+_UNDESCRIBED: Final = """
+CREATE TABLE undescribed (             -- descriptions asked for and not archived, until they are
+    conversation INTEGER PRIMARY KEY REFERENCES conversations,
+    is_missing INTEGER NOT NULL,       -- 1: the API has none, and is not asked again for this alone
+    since TEXT NOT NULL,               -- first asked for in vain
+    runs INTEGER NOT NULL,             -- how many asked
+    run INTEGER NOT NULL REFERENCES runs, -- the last that was to ask
+    error_kind TEXT,                   -- NULL: that run ended first
+    error_message TEXT
+) STRICT;
+"""
 _PAIRS: Final = """
 CREATE TABLE pairs (                   -- raw and redacted of one direction, as compared
     conversation INTEGER NOT NULL REFERENCES conversations,
@@ -224,7 +235,7 @@ _VERSION_5: Final = (
 # Columns that came later are added to new ledgers as to older ones: steps of old versions make
 # their tables of the same texts.
 _VERSION_6: Final = _ORIGIN + _CARRIED + _MISSING + _TURNS + _METADATA
-TABLES: Final = _VERSION_5 + _VERSION_6
+TABLES: Final = _VERSION_5 + _VERSION_6 + _UNDESCRIBED
 
 
 def execute_all(db: sqlite3.Connection, script: str) -> None:
@@ -290,11 +301,17 @@ def _to_version_6(db: sqlite3.Connection) -> None:
     execute_all(db, _VERSION_6)
 
 
+def _to_version_7(db: sqlite3.Connection) -> None:
+    """Descriptions that are missing are kept. What older versions' runs left is not known."""
+    execute_all(db, _UNDESCRIBED)
+
+
 MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {
     2: _to_version_2,
     3: _to_version_3,
     4: _to_version_4,
     5: _to_version_5,
     6: _to_version_6,
+    7: _to_version_7,
 }
 """The step that leads to each version from the one before."""

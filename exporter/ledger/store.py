@@ -10,66 +10,29 @@ its numbers.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from exporter.errors import ArchiveBusyError
 from exporter.ledger import rows
 from exporter.ledger.comparing import Comparing
-from exporter.ledger.documents import Documents
-from exporter.ledger.rows import LeftRun, Looked, Partition, Planned, Totals
+from exporter.ledger.rows import Looked, Partition, Planned, Totals
+from exporter.ledger.runs import Runs
 from exporter.model import Order, Outcome, Recording, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
 _PAGE = 1000
 _OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
-class Ledger(Documents, Comparing):
+class Ledger(Comparing, Runs):
     """The whole ledger."""
 
-    # A run begins and is planned.
-
-    def begin_run(
-        self, run_id: str, started_at: datetime, info: str | None = None, *, origin: str = ""
-    ) -> None:
-        """Open a run; the rows of the last one, whose results are in the archive, make room.
-
-        Args:
-            run_id: its id.
-            started_at: now.
-            info: what its results say of the run itself (JSON), should it be killed.
-            origin: the API's address.
-        """
-        now = rows.timestamp(started_at)
-        with self._transaction():
-            self._db.execute("DELETE FROM outcomes")  # without WHERE: drops pages, not rows
-            self._db.execute("DELETE FROM turns")
-            self._db.execute("DELETE FROM found")
-            cursor = self._db.execute(
-                "INSERT INTO runs (run_id, started_at, seen_at, info, origin)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (run_id, now, now, info, origin),
-            )
-            self._run = cursor.lastrowid or 0
-
-    def _check_latest(self) -> None:
-        """The rows of outcomes belong to the latest run: is that this one?
-
-        Raises:
-            ArchiveBusyError: another run took this one for dead, and began.
-        """
-        (latest,) = self._db.execute("SELECT max(id) FROM runs").fetchone()
-        if latest != self._run:
-            raise ArchiveBusyError(
-                "another run took this archive over while this run gave no sign of life",
-                hint="Run again when the other one has ended: what is archived is skipped.",
-            )
+    # A run is planned.
 
     def plan(
         self,
@@ -225,13 +188,6 @@ class Ledger(Documents, Comparing):
 
     # Others look on.
 
-    def run_under_way(self) -> str | None:
-        """Id of the latest run, if it has not ended: it goes on, or was killed."""
-        row = self._db.execute(
-            "SELECT run_id, status FROM runs ORDER BY id DESC LIMIT 1"
-        ).fetchone()
-        return row[0] if row and row[1] is None else None
-
     def to_be_fetched_again(self) -> Iterator[list[str]]:
         """Pages of paths of what was found missing or changed and has no outcome yet."""
         found = self._db.execute(
@@ -240,78 +196,6 @@ class Ledger(Documents, Comparing):
         )
         while page := found.fetchmany(_PAGE):
             yield [row[0] for row in page]
-
-    # A run ends and is told.
-
-    def cancel_rest(self) -> None:
-        """What is still planned is not done any more.
-
-        Raises:
-            ArchiveBusyError: another run took this one for dead, and began.
-        """
-        with self._transaction():
-            self._cancel_rest()
-
-    def _cancel_rest(self) -> None:
-        self._check_latest()
-        self._db.execute("UPDATE outcomes SET status = ? WHERE status IS NULL", (Status.CANCELLED,))
-
-    def end_run(
-        self, status: str, exit_code: int, finished_at: datetime, summary: str | None = None
-    ) -> None:
-        """Close the run: what is still planned is cancelled.
-
-        Args:
-            status: how it ended, like the next two.
-            exit_code: of the process.
-            finished_at: when.
-            summary: its numbers (JSON), once its results lie in the archive.
-
-        Raises:
-            ArchiveBusyError: another run took this one for dead, and began.
-        """
-        with self._transaction():
-            self._cancel_rest()
-            self._db.execute(
-                "UPDATE runs SET status = ?, exit_code = ?, finished_at = ?, summary = ?,"
-                " rendered = ? WHERE id = ?",
-                (
-                    status,
-                    exit_code,
-                    rows.timestamp(finished_at),
-                    summary,
-                    summary is not None,
-                    self._run,
-                ),
-            )
-
-    def left_run(self) -> LeftRun | None:
-        """The latest run, if its results are not in the archive; the methods then speak of it."""
-        row = self._db.execute(
-            "SELECT id, run_id, info, started_at, seen_at, status, exit_code, finished_at, rendered"
-            " FROM runs ORDER BY id DESC LIMIT 1"
-        ).fetchone()
-        if row is None or row[-1]:
-            return None
-        self._run, run_id, info, started_at, seen_at, status, exit_code, finished_at, _ = row
-        return LeftRun(
-            run_id,
-            info,
-            datetime.fromisoformat(started_at),
-            datetime.fromisoformat(seen_at),
-            status,
-            exit_code,
-            datetime.fromisoformat(finished_at) if finished_at else None,
-        )
-
-    def knows_run(self, run_id: str) -> bool:
-        """Whether a run was entered here."""
-        row = self._db.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        return row is not None
-
-    def knows_any_run(self) -> bool:
-        """Whether any run was entered here."""
-        return self._db.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is not None
 
     def perhaps_under_way(self, ahead: int) -> list[Recording]:
         """Recordings that the run may have been fetching when it was killed.
@@ -332,6 +216,8 @@ class Ledger(Documents, Comparing):
             (ahead, 2 * ahead),
         )
         return [rows.to_recording(row) for row in found]
+
+    # It is told.
 
     def totals(self) -> Totals:
         """The run in numbers, from its rows."""
@@ -357,8 +243,10 @@ class Ledger(Documents, Comparing):
             " WHERE o.status = 'exported'"
         ).fetchone()
         errors = self._db.execute(
-            "SELECT coalesce(error_code, error_kind) AS name, count(*) FROM outcomes"
-            " WHERE name IS NOT NULL GROUP BY name ORDER BY name"
+            "SELECT coalesce(error_code, error_kind,"
+            " CASE coalesce(status, ?1) WHEN ?1 THEN ?1 END) AS name, count(*) FROM outcomes"
+            " WHERE name IS NOT NULL GROUP BY name ORDER BY name",
+            (Status.CANCELLED,),
         )
         (carried_over,) = self._db.execute(
             "SELECT count(*) FROM outcomes WHERE carried_over"

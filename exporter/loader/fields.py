@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from exporter.yamldoc import EventReader
     from exporter.yamldoc.events import Anchored
 
+_MAX_SKIPPED = 1000  # events of an entry that is wrong; an honest one has fifty
 _MAX_WORDS = 100  # of a list; more than enough to name three directions
 
 
@@ -46,10 +47,36 @@ class Fields(NamedTuple):
 
 
 class FieldReader:
-    """Reads mappings from a parser's events."""
+    """Reads mappings from a parser's events.
+
+    Attributes:
+        reader: where the events come from.
+        open: how many mappings and lists of an entry have begun and not ended: when an error was
+            raised, so many ends lead to the next entry.
+    """
 
     def __init__(self, reader: EventReader) -> None:
         self.reader = reader
+        self.open = 0
+
+    def skip_entry(self) -> None:
+        """Read on to the end of an entry that is wrong.
+
+        Raises:
+            UsageError: it is too long for one, or the same anchors are too many.
+        """
+        passed = 0
+        while self.open:
+            event = self.reader.next_event()
+            passed += 1
+            if passed > _MAX_SKIPPED:
+                message = "found an entry without an end, expected a short one"
+                raise self.reader.problem(event, message)
+            if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
+                self.open += 1
+            elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+                self.open -= 1
+            self.reader.remember(event)
 
     def read_fields(
         self,
@@ -60,6 +87,7 @@ class FieldReader:
         """The values of one entry, or of the defaults, as they are written."""
         reader = self.reader
         next_event = reader.next_event
+        self.open = 1
         if start.tag is not None or start.anchor is not None:
             reader.check_collection(start, "mapping")
         fields = Fields({}, {}, {})
@@ -79,6 +107,7 @@ class FieldReader:
                 fields.words[key] = tuple(item.value for item in items)
         if type(key_event) is not MappingEndEvent:
             raise self.unexpected(key_event, f"found {describe(key_event)}, expected a key")
+        self.open = 0
         return fields
 
     def _put_single(self, fields: Fields, key: str, value: ScalarEvent) -> None:
@@ -101,6 +130,7 @@ class FieldReader:
             raise self.unexpected(place, f"{key}: found {describe(value)}, expected {expected}")
         if isinstance(value, list):
             return value
+        self.open = 2
         reader.check_collection(value, "list")
         items: list[ScalarEvent] = []
         while not isinstance(event := reader.next_event(), SequenceEndEvent):
@@ -111,6 +141,7 @@ class FieldReader:
             items.append(item)
             if len(items) > _MAX_WORDS:
                 raise reader.problem(event, f"{key}: found more than {_MAX_WORDS} words")
+        self.open = 1
         reader.remember_list(value, items)
         return items
 
@@ -140,6 +171,8 @@ class FieldReader:
 
     def unexpected(self, event: Event, message: str, *, hint: str = "") -> UsageError:
         """The error for a value of the wrong kind; a bad tag is the greater wrong."""
+        if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
+            self.open += 1
         self.reader.check(event)
         return self.reader.problem(event, message, hint=hint)
 

@@ -12,6 +12,7 @@ from exporter.loader.entry import (
     BadValueError,
     build,
 )
+from exporter.loader.mistakes import Mistakes
 from exporter.yamldoc import unknown_key
 
 if TYPE_CHECKING:
@@ -32,22 +33,33 @@ def read_csv(text: TextSource) -> Iterator[Conversation]:
     Empty lines and rows of empty cells, which spreadsheets leave behind, are skipped.
 
     Raises:
-        ManifestError: at the offending cell.
+        ManifestError: at the end, or when there are many mistakes.
     """
     rows = _Rows(text)
     columns = _columns(rows)
+    mistakes = Mistakes()
+    with mistakes.told():
+        yield from _read(rows, columns, mistakes)
+        mistakes.check()
+
+
+def _read(rows: _Rows, columns: list[str], mistakes: Mistakes) -> Iterator[Conversation]:
     for cells in rows:
         if len(cells) != len(columns):
-            raise rows.problem(
+            problem = rows.problem(
                 f"found {len(cells)} cells, expected {len(columns)} as in the header row",
                 hint="A value with a ',' in it needs quotation marks; lists are separated by '|'.",
             )
+            mistakes.add(problem)
+            continue
         values = dict(zip(columns, cells, strict=True))
         try:
-            yield _conversation(values, rows)
+            conversation = _conversation(values, rows)
         except BadValueError as error:
             index = columns.index(error.key) if error.key in columns else 0
-            raise rows.problem(error.message, cell=index, hint=error.hint) from error
+            mistakes.add(rows.problem(error.message, cell=index, hint=error.hint))
+            continue
+        yield conversation
 
 
 class _Rows:

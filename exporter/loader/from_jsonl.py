@@ -23,6 +23,7 @@ from exporter.loader.entry import (
     build,
     nothing,
 )
+from exporter.loader.mistakes import Mistakes
 from exporter.yamldoc import show, unknown_key
 
 if TYPE_CHECKING:
@@ -59,8 +60,15 @@ def read_jsonl(text: TextSource) -> Iterator[Conversation]:
     """The conversations of a JSON lines manifest.
 
     Raises:
-        ManifestError: at the offending line.
+        ManifestError: at the end, or when there are many mistakes.
     """
+    mistakes = Mistakes()
+    with mistakes.told():
+        yield from _read(text, mistakes)
+        mistakes.check()
+
+
+def _read(text: TextSource, mistakes: Mistakes) -> Iterator[Conversation]:
     decode = msgspec.json.Decoder(_Line).decode
     empty = True
     for number, raw in enumerate(text.lines(), start=1):
@@ -70,11 +78,14 @@ def read_jsonl(text: TextSource) -> Iterator[Conversation]:
         except (msgspec.DecodeError, BadValueError, RecursionError) as error:
             if not raw or raw.isspace():
                 continue
-            raise _explained(text, raw.decode(), number, error) from error
+            mistakes.add(_explained(text, raw.decode(), number, error))
+            empty = False
+            continue
+        empty = False
         # The decoder takes the last of two equal keys without a word; the quotation marks tell.
         if raw.count(b'"') != _quotation_marks(line):
-            raise _explained(text, raw.decode(), number, None)
-        empty = False
+            mistakes.add(_explained(text, raw.decode(), number, None))
+            continue
         yield conversation
     if empty:
         raise text.error(

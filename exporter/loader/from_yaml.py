@@ -16,6 +16,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from exporter.errors import ManifestError
 from exporter.loader.entry import (
     DEFAULT_KEYS,
     ENTRY_KEYS,
@@ -28,6 +29,7 @@ from exporter.loader.entry import (
     parse_redaction,
 )
 from exporter.loader.fields import FieldReader, Fields, describe, is_null
+from exporter.loader.mistakes import Mistakes
 from exporter.loader.query import QUERY_KEYS, QUERY_SYNONYMS, build_query
 from exporter.yamldoc import EventReader, read_document, unknown_key
 
@@ -66,25 +68,33 @@ class YamlManifest:
         self._fields = FieldReader(self._reader)
         self._defaults = NO_DEFAULTS
         self._seen: dict[str, Event] = {}
-        with self._reader.translated():
+        self._mistakes = Mistakes()
+        with self._mistakes.told(), self._reader.translated():
             self._read_head()
 
     def conversations(self) -> Iterator[Conversation]:
         """The entries, one by one, and then the rest of the manifest.
 
         Raises:
-            ManifestError: at the offending entry.
+            ManifestError: at the end, when the rest cannot be read, or when there are many
+                mistakes.
         """
         reader = self._reader
         next_event = reader.next_event
         begin_unit = reader.text.begin_unit
-        with reader.translated():
-            if "conversations" not in self._seen:  # queries alone
-                return
+        if "conversations" not in self._seen:  # queries alone
+            return
+        with self._mistakes.told(), reader.translated():
             while not isinstance(event := next_event(), SequenceEndEvent):
-                yield self._conversation(event)
+                try:
+                    conversation = self._conversation(event)
+                except ManifestError as error:
+                    self._pass_over(error)
+                else:
+                    yield conversation
                 begin_unit()
             self._read_tail()
+            self._mistakes.check()
 
     # Before and after the conversations.
 
@@ -110,6 +120,7 @@ class YamlManifest:
                 if not {"version", "discover"} <= self._seen.keys():
                     self._fail_incomplete(first)
                 reader.end()
+                self._mistakes.check()
                 return
             self._read_top_value(key)
         self._begin_conversations(first)
@@ -236,10 +247,18 @@ class YamlManifest:
                     f"found {describe(item)}, expected a query: a mapping with the keys"
                     f" {', '.join(QUERY_KEYS)}",
                 )
-            self.queries.append(self._query(item))
+            try:
+                self.queries.append(self._query(item))
+            except ManifestError as error:
+                self._pass_over(error)
             if len(self.queries) > _MAX_QUERIES:
                 raise reader.problem(item, f"discover: found more than {_MAX_QUERIES} queries")
             reader.text.begin_unit()
+
+    def _pass_over(self, error: ManifestError) -> None:
+        """An entry or a query is wrong; the next one may be understood all the same."""
+        self._mistakes.add(error)
+        self._fields.skip_entry()
 
     def _query(self, event: MappingStartEvent) -> Query:
         location = self._reader.location(event)

@@ -9,13 +9,11 @@ from exporter.sandbox.calls import AudioSettings, Call, Direction, RedactionStyl
 from exporter.sandbox.clock import Clock, SystemClock
 from exporter.sandbox.faults import (
     Action,
-    BadPage,
     Bandwidth,
     Cut,
     Damage,
     Dribble,
     Gzip,
-    PageFault,
     Payload,
     Redirect,
     Reset,
@@ -27,6 +25,7 @@ from exporter.sandbox.faults import (
 from exporter.sandbox.history import Environment, Happening, History, Order
 from exporter.sandbox.journal import Request
 from exporter.sandbox.limits import Limits, RetryAfterStyle
+from exporter.sandbox.page_faults import BadPage, PageFault
 from exporter.sandbox.rules import Match, Rule, Times
 from exporter.sandbox.scenario import Scenario, ScenarioError, load_scenario, parse_scenario
 from exporter.sandbox.serve import parse_call_seconds, serve

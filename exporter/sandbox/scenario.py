@@ -28,7 +28,7 @@ from typing import (
 
 import yaml
 
-from exporter.sandbox import calls, faults
+from exporter.sandbox import calls, faults, page_faults
 from exporter.sandbox.limits import Limits
 from exporter.sandbox.rules import Match, Rule, Times
 from exporter.sandbox.world import World
@@ -40,7 +40,7 @@ _ACTIONS: Final[dict[str, type[faults.Action]]] = {
     "respond": faults.Respond,
     "wrong_type": faults.WrongType,
     "wrong_body": faults.WrongBody,
-    "bad_page": faults.BadPage,
+    "bad_page": page_faults.BadPage,
     "redirect": faults.Redirect,
     "gzip": faults.Gzip,
     "reset": faults.Reset,

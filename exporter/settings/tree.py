@@ -12,6 +12,7 @@ from exporter.layout import LayoutStyle
 from exporter.model import Direction, MetadataPii, Order, Redaction, Surface
 from exporter.pii_access import ENOUGH_IDENTICAL
 from exporter.policy import Policy
+from exporter.settings.regions import origin_in, origin_of
 from exporter.settings.values import (
     Address,
     Amount,
@@ -37,31 +38,11 @@ from exporter.settings.values import (
     lower_case,
     no_truth_value,
 )
-from exporter.yamldoc import nearest, show
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 DEFAULT_KEY_VARIABLE = "POLYAI_API_KEY"
-
-# Source: the vendor's API reference, "Base URLs" of both families. A region of one family is
-# understood for the other where there is a counterpart.
-_ORIGINS = {
-    Surface.PLATFORM_V3: {
-        region: f"https://api.{region}.platform.polyai.app" for region in ("us-1", "uk-1", "euw-1")
-    },
-    Surface.AGENTS_V1: {
-        region: f"https://api.{region}.poly.ai" for region in ("us", "uk", "eu", "studio")
-    },
-}
-_COUNTERPARTS = {
-    "us-1": "us",
-    "uk-1": "uk",
-    "euw-1": "eu",
-    "us": "us-1",
-    "uk": "uk-1",
-    "eu": "euw-1",
-}
 
 
 class Section(BaseModel):
@@ -99,7 +80,7 @@ class ApiSettings(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.base_url is None:
-            _origin_of(self.surface, self.region)
+            origin_of(self.surface, self.region)
         elif not (self.allow_insecure_http or _is_private(self.base_url)):
             raise RuleError(
                 "over plain http the key would be sent unencrypted, expected https",
@@ -111,35 +92,17 @@ class ApiSettings(Section):
     @property
     def origin(self) -> str:
         """Scheme, host and any path prefix that every request begins with; no final slash."""
-        return self.base_url or _origin_of(self.surface, self.region)
+        return self.base_url or origin_of(self.surface, self.region)
 
     @property
     def list_origin(self) -> str | None:
         """The same for the list of conversations, which only `platform-v3` has."""
-        return self.base_url or _origin_in(Surface.PLATFORM_V3, self.region)
+        return self.base_url or origin_in(Surface.PLATFORM_V3, self.region)
 
     @property
     def detail_origin(self) -> str | None:
         """The same for one conversation's description, which only `agents-v1` has."""
-        return self.base_url or _origin_in(Surface.AGENTS_V1, self.region)
-
-
-def _origin_of(surface: Surface, region: str) -> str:
-    origin = _origin_in(surface, region)
-    if origin is None:
-        origins = _ORIGINS[surface]
-        near = nearest(region, origins)
-        meant = f" (did you mean {near!r}?)" if near else ""
-        raise RuleError(
-            f"found {show(region)}{meant}, expected a region of {surface}: {', '.join(origins)}",
-            key="region",
-        )
-    return origin
-
-
-def _origin_in(surface: Surface, region: str) -> str | None:
-    origins = _ORIGINS[surface]
-    return origins.get(region) or origins.get(_COUNTERPARTS.get(region, ""))
+        return self.base_url or origin_in(Surface.AGENTS_V1, self.region)
 
 
 def _is_private(base_url: str) -> bool:

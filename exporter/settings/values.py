@@ -273,9 +273,18 @@ CountOrZero = Annotated[NonNegativeInt, no_truth_value]
 Amount = Annotated[PositiveFloat, Field(allow_inf_nan=False), no_truth_value]
 Switch = Annotated[bool, BeforeValidator(_truth_value)]
 
+
+def _iso_duration(value: timedelta) -> str:
+    """As `_duration` reads it: in days and seconds, for a year or a month has no length."""
+    seconds = value - timedelta(days=value.days)
+    time = f"T{seconds.total_seconds():.6f}".rstrip("0").rstrip(".") + "S" if seconds else ""
+    return f"P{value.days}D{time}"
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(_duration),
+    PlainSerializer(_iso_duration, return_type=str, when_used="json"),
     WithJsonSchema(
         {
             "type": "string",

@@ -255,6 +255,14 @@ class Sink(Protocol):
             DestinationError: the archive cannot be read.
         """
 
+    async def document(self, path: str) -> tuple[str, AsyncIterator[bytes]]:
+        """A document's `tag`, and its bytes in pieces, which are at least as new.
+
+        Raises:
+            FileNotFoundError: there is none; also while it is read.
+            DestinationError: it cannot be read; also while it is read.
+        """
+
     def read(self, path: str) -> AsyncIterator[bytes]:
         """The file's bytes in pieces.
 

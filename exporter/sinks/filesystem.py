@@ -14,13 +14,13 @@ import io
 import os
 import stat
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.errors import DestinationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     StrPath = str | Path
 
@@ -107,6 +107,21 @@ class FileSystem:
     def rename(self, source: Path, target: Path) -> None:
         """Another name for a file, in place of what had that name."""
         source.rename(target)
+
+    def name_finally(self, temporary: str, final: str) -> None:
+        """Another name for a file; fails where that name is taken."""
+        try:
+            self.link(temporary, final)
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            # Some network and FAT file systems have no hard links. The run's hold on the archive
+            # keeps other exporters away between the look and the rename.
+            if os.path.lexists(final):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), final) from None
+            self.rename(Path(temporary), Path(final))
+        else:
+            self.unlink(temporary)
 
     def unlink(self, path: StrPath) -> None:
         """Remove a name."""

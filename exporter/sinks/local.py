@@ -8,7 +8,6 @@ name, which fails where that name is taken. Folder entries are synced in batches
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import os
@@ -29,7 +28,7 @@ from exporter.sinks.base import (
     Holder,
     Known,
 )
-from exporter.sinks.filesystem import NO_HARD_LINKS, FileSystem, HashingFile, as_ours, translated
+from exporter.sinks.filesystem import FileSystem, HashingFile, as_ours, translated
 from exporter.sinks.folder_hold import FolderHold, read_holder
 from exporter.sinks.folders import Folders
 from exporter.sinks.signs_of_life import SignsOfLife
@@ -160,6 +159,13 @@ class LocalSink:
             return f"{status.st_size:x}-{status.st_mtime_ns:x}"
 
         return await in_thread(tag)
+
+    async def document(self, path: str) -> tuple[str, AsyncIterator[bytes]]:
+        """The tag first: a change in between is found when the tag is compared next."""
+        tag = await self.tag(path)
+        if tag is None:
+            raise FileNotFoundError(path)
+        return tag, self.read(path)
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """Pieces of 1 MiB."""
@@ -310,23 +316,9 @@ class LocalSink:
             OSError: of the operating system.
         """
         try:
-            self._link_or_rename(temporary, final)
+            self._system.name_finally(temporary, final)
         except FileExistsError:
             raise AlreadyExistsError(final, _digest(final)) from None
-
-    def _link_or_rename(self, temporary: str, final: str) -> None:
-        try:
-            self._system.link(temporary, final)
-        except OSError as error:
-            if error.errno not in NO_HARD_LINKS:
-                raise
-            # Some network and FAT file systems have no hard links. The run's hold on the archive
-            # keeps other exporters away between the look and the rename.
-            if os.path.lexists(final):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), final) from None
-            self._system.rename(Path(temporary), Path(final))
-        else:
-            self._system.unlink(temporary)
 
     def _discard(self, file: HashingFile) -> None:
         with contextlib.suppress(OSError):

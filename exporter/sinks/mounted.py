@@ -122,6 +122,11 @@ class MountedSink:
         sink, own = self._route(path)
         return await sink.tag(own)
 
+    async def document(self, path: str) -> tuple[str, AsyncIterator[bytes]]:
+        """Where the path leads."""
+        sink, own = self._route(path)
+        return await sink.document(own)
+
     def read(self, path: str) -> AsyncIterator[bytes]:
         """Where the path leads."""
         sink, own = self._route(path)

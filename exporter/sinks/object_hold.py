@@ -81,6 +81,7 @@ class ObjectHold:
 
     def __init__(self, documents: Documents, holder: Holder) -> None:
         self._documents = documents
+        self._signs = documents.hurried()
         self._mine = _Record(
             holder.run_id, holder.host, holder.pid, holder.since, machine(), name_space()
         )
@@ -117,14 +118,15 @@ class ObjectHold:
             self._tag = self._documents.create(HOLDER_PATH, _encoded(self._mine))
             return
         record = _decoded(found)
-        dead = None
-        if record is None or not (record.released or self._is_mine(record)):
+        if record is not None and record.released:
+            self.taken_over_from = None
+        elif record is None or not self._is_mine(record):
             idle = self._idle_seconds(found)
             if not _is_dead(record, idle):
                 raise HeldError(record.holder if record else None, idle)
-            dead = record
+            # Before it is done: if its answer gets lost, the next look shows only our own name.
+            self.taken_over_from = record.holder if record else None
         self._tag = self._documents.update(HOLDER_PATH, _encoded(self._mine), found.tag)
-        self.taken_over_from = dead.holder if dead else None
 
     def _is_mine(self, record: _Record) -> bool:
         """So it is when the store did what we asked for, and its answer got lost."""
@@ -140,16 +142,16 @@ class ObjectHold:
     def _beat(self) -> None:
         self._mine = msgspec.structs.replace(self._mine, beats=self._mine.beats + 1)
         try:
-            self._tag = self._documents.update(HOLDER_PATH, _encoded(self._mine), self._tag)
+            self._tag = self._signs.update(HOLDER_PATH, _encoded(self._mine), self._tag)
         except ChangedMeanwhileError:
             self._look_again()
 
     def _look_again(self) -> None:
         """Another one's, or our own sign of life whose answer got lost."""
-        found = self._documents.read(HOLDER_PATH)
+        found = self._signs.read(HOLDER_PATH)
         if found is None:  # somebody removed it
             with contextlib.suppress(ChangedMeanwhileError):
-                self._tag = self._documents.create(HOLDER_PATH, _encoded(self._mine))
+                self._tag = self._signs.create(HOLDER_PATH, _encoded(self._mine))
             return
         record = _decoded(found)
         if record is None or not self._is_mine(record):
@@ -159,7 +161,7 @@ class ObjectHold:
     def _release(self) -> None:
         released = msgspec.structs.replace(self._mine, released=True)
         with contextlib.suppress(ChangedMeanwhileError, DestinationError):
-            self._documents.update(HOLDER_PATH, _encoded(released), self._tag)
+            self._signs.update(HOLDER_PATH, _encoded(released), self._tag)
 
 
 def read_holder(documents: Documents, signs: SignsOfLife) -> Holder | None:

@@ -12,11 +12,13 @@ import hashlib
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from exporter.address import StoreKind
 from exporter.errors import DestinationError
 from exporter.sinks.base import AlreadyExistsError, ChangedMeanwhileError, Entry
 from exporter.sinks.object_hold import PROBE_PATH, ObjectHold, read_holder
 from exporter.sinks.object_upload import LARGE, ObjectUpload, PartsWriter
 from exporter.sinks.requests import Requests
+from exporter.sinks.room import Room
 from exporter.sinks.signs_of_life import SignsOfLife
 from exporter.sinks.store_client import connect
 from exporter.sinks.store_documents import READ_SIZE, Documents, put
@@ -26,13 +28,14 @@ from exporter.sinks.store_listing import Sizes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 
-    from obstore import Attributes, ObjectMeta
+    from obstore import Attributes, GetResult, ObjectMeta
 
     from exporter.address import StoreAddress
     from exporter.sinks.base import Holder, Known
     from exporter.sinks.store_options import StoreOptions
 
 CHECKSUM: Final = "sha256"  # the metadata that tells a recording's digest
+_IN_MEMORY: Final = 48 * 1024 * 1024  # of recordings over 1 MiB that are under way
 _LISTED: Final = 1000  # objects that stores tell of with one request
 _CREATES: Final = 3  # tries where what was in the way has gone meanwhile
 
@@ -56,12 +59,15 @@ class ObjectStoreSink:
         self._run_id = run_id
         self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
         self._requests = Requests()
+        self._room = Room(_IN_MEMORY)
         self._stores = connect(address, options)
-        self._documents = Documents(
-            self._stores.documents, address.kind, self._url, options.retry_timeout
-        )
+        self._documents = Documents(self._stores, address.kind, self._url, options.retry_timeout)
         self._sizes = Sizes(
-            self._requests, self._size, lambda folder: _sizes_of(self._listed(folder))
+            self._requests,
+            self._size,
+            lambda folder, behind: map(_sizes_of, self._listed(folder, behind)),
+            # There the library lists from the beginning, and leaves out what comes before.
+            from_anywhere=address.kind is not StoreKind.AZURE,
         )
 
     @property
@@ -94,6 +100,7 @@ class ObjectStoreSink:
         """Nothing is asked of the store yet."""
         return ObjectUpload(
             self._requests,
+            self._room,
             create=lambda pieces, sha256: self._create(path, pieces, sha256),
             # Attributes are told before the parts are, so the digest cannot be among them.
             open_parts=lambda: self._parts(path),
@@ -106,8 +113,8 @@ class ObjectStoreSink:
 
         def move() -> None:
             with translated(self._documents.name(path), missing_is_fine=True):
-                self._stores.documents.copy(path, aside)
-                self._stores.documents.delete(path)
+                self._stores.documents.copy(path, aside)  # silent until the store has done it
+                self._stores.reading.delete(path)
 
         await self._requests.make(move)
         self._sizes.forget()
@@ -146,17 +153,21 @@ class ObjectStoreSink:
         """The object's ETag, or its generation."""
         return await self._requests.make(self._documents.tag, path)
 
+    async def document(self, path: str) -> tuple[str, AsyncIterator[bytes]]:
+        """One request for both."""
+        found = await self._requests.make(self._opened, path)
+        return self._documents.tag_of(found.meta), self._read(path, found)
+
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """Pieces of about 1 MiB."""
-        pieces = self._pieces(path)
-        while (piece := await self._requests.make(next, pieces, None)) is not None:
+        async for piece in self._read(path, await self._requests.make(self._opened, path)):
             yield piece
 
     async def feed(self, path: str, into: Callable[[bytes], None]) -> None:
         """One thread hop for the whole object."""
 
         def feed() -> None:
-            for piece in self._pieces(path):
+            for piece in self._pieces(path, self._opened(path)):
                 into(piece)
 
         await self._requests.make(feed)
@@ -166,7 +177,7 @@ class ObjectStoreSink:
 
         def checksum() -> str | None:
             with translated(self._documents.name(path), verb="read", missing_is_fine=True):
-                found = self._stores.documents.get(path, options={"head": True})
+                found = self._stores.reading.get(path, options={"head": True})
             return found.attributes.get(CHECKSUM)
 
         return await self._requests.make(checksum)
@@ -176,7 +187,7 @@ class ObjectStoreSink:
 
         def folders() -> list[str]:
             with translated(self._documents.name(path), verb="list"):
-                found = self._stores.documents.list_with_delimiter(path or None)
+                found = self._stores.reading.list_with_delimiter(path or None)
             return sorted(found["common_prefixes"])
 
         return await self._requests.make(folders)
@@ -236,7 +247,6 @@ class ObjectStoreSink:
         return digest
 
     def _create(self, path: str, pieces: list[bytes], sha256: str) -> None:
-        self._sizes.forget()
         for _ in range(_CREATES):
             with translated(self._documents.name(path)):
                 written = put(
@@ -248,17 +258,19 @@ class ObjectStoreSink:
                     tags=dict(self._options.tags),
                     retry_timeout=self._options.retry_timeout,
                 )
+            self._sizes.forget()
             if written is not None:
                 return
-            with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
-                self._check_free(path)
+            self._check_free(path)
         raise DestinationError(f"{self._documents.name(path)} comes and goes while it is written")
 
     def _check_free(self, path: str) -> None:
         self._sizes.forget()
-        if self._documents.head(path) is not None:
-            digest = hashlib.sha256()
-            for piece in self._pieces(path):
+        if self._documents.head(path) is None:
+            return
+        digest = hashlib.sha256()
+        with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
+            for piece in self._pieces(path, self._opened(path)):
                 digest.update(piece)
             raise AlreadyExistsError(self._documents.name(path), digest.hexdigest())
 
@@ -293,11 +305,21 @@ class ObjectStoreSink:
         meta = self._documents.head(path)
         return meta["size"] if meta else None
 
-    def _pieces(self, path: str) -> Iterator[bytes]:
+    def _opened(self, path: str) -> GetResult:
+        """An object whose content has not been asked for yet; blocks."""
+        with translated(self._documents.name(path), verb="read", missing_is_fine=True):
+            return self._stores.reading.get(path)
+
+    async def _read(self, path: str, found: GetResult) -> AsyncIterator[bytes]:
+        pieces = self._pieces(path, found)
+        while (piece := await self._requests.make(next, pieces, None)) is not None:
+            yield piece
+
+    def _pieces(self, path: str, found: GetResult) -> Iterator[bytes]:
         """An object's content; blocks. Whoever takes the pieces may raise what they like."""
         name = self._documents.name(path)
         with translated(name, verb="read", missing_is_fine=True):
-            stream = iter(self._stores.documents.get(path).stream(min_chunk_size=READ_SIZE))
+            stream = iter(found.stream(min_chunk_size=READ_SIZE))
         while True:
             with translated(name, verb="read", missing_is_fine=True):
                 piece = next(stream, None)
@@ -305,10 +327,10 @@ class ObjectStoreSink:
                 return
             yield bytes(piece)
 
-    def _listed(self, path: str) -> Iterator[Sequence[ObjectMeta]]:
-        """Pages of all that is in a folder and below it; blocks."""
+    def _listed(self, path: str, behind: str | None = None) -> Iterator[Sequence[ObjectMeta]]:
+        """Pages of all that is in a folder and below it, behind some path; blocks."""
         with translated(self._documents.name(path), verb="list"):
-            pages = self._stores.documents.list(path or None, chunk_size=_LISTED)
+            pages = self._stores.reading.list(path or None, offset=behind, chunk_size=_LISTED)
         while True:
             with translated(self._documents.name(path), verb="list"):
                 page = next(pages, None)
@@ -317,8 +339,8 @@ class ObjectStoreSink:
             yield page
 
 
-def _sizes_of(pages: Iterator[Sequence[ObjectMeta]]) -> Iterator[tuple[str, int]]:
-    return ((one["path"], one["size"]) for page in pages for one in page)
+def _sizes_of(page: Sequence[ObjectMeta]) -> dict[str, int]:
+    return {one["path"]: one["size"] for one in page}
 
 
 def _token() -> list[bytes]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import obstore
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from obstore import Attributes, WritableFile
 
     from exporter.sinks.requests import Requests
+    from exporter.sinks.room import Room
     from exporter.sinks.store_client import Store
 
 LARGE: Final = 32 * 1024 * 1024
@@ -85,6 +87,7 @@ class ObjectUpload:
 
     Args:
         requests: makes them.
+        room: for what waits in memory.
         create: writes it in one request, in any thread: pieces and digest.
         open_parts: begins to send it in parts.
         check_free: raises if something has its name.
@@ -93,33 +96,49 @@ class ObjectUpload:
     def __init__(
         self,
         requests: Requests,
+        room: Room,
         *,
         create: Callable[[list[bytes], str], None],
         open_parts: Callable[[], PartsWriter],
         check_free: Callable[[], None],
     ) -> None:
         self._requests = requests
+        self._room = room
         self._create = create
         self._open_parts = open_parts
         self._check_free = check_free
         self._digest = hashlib.sha256()
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._size = 0
         self._parts: PartsWriter | None = None
 
     async def write(self, data: bytes | bytearray) -> None:
-        """Hash, and keep or send, in one thread hop; pass pieces of a megabyte or so."""
+        """Hash, and keep or send, in one thread hop; pass pieces of a megabyte or so.
+
+        Waits while other recordings fill the memory that all may take.
+        """
+        is_kept = self._parts is None
+        if is_kept:
+            await self._room.take(self, len(data))
         await self._requests.make(self._write, bytes(data))
+        if is_kept and self._parts is not None:
+            self._room.keep(self, _PARTS_AT_ONCE * PART)
 
     async def commit(self) -> None:
         """One conditional request, or the parts are put together."""
-        await self._requests.publish(self._commit)
+        try:
+            await self._requests.publish(self._commit)
+        finally:
+            self._room.leave(self)
 
     async def abort(self) -> None:
         """Forget it; nothing of it was to be seen."""
         self._waiting.clear()
-        if self._parts is not None:
-            await self._requests.make(self._parts.abort)
+        try:
+            if self._parts is not None:
+                await self._requests.make(self._parts.abort)
+        finally:
+            self._room.leave(self)
 
     @property
     def sha256(self) -> str:
@@ -133,13 +152,12 @@ class ObjectUpload:
         if self._size > LARGE:
             if self._parts is None:
                 self._parts = self._open_parts()
-            for piece in self._waiting:
-                self._parts.write(piece)
-            self._waiting.clear()
+            while self._waiting:  # each piece is let go as it leaves
+                self._parts.write(self._waiting.popleft())
 
     def _commit(self) -> None:
         if self._parts is None:
-            self._create(self._waiting, self.sha256)
+            self._create(list(self._waiting), self.sha256)
         else:
             self._check_free()
             self._finish(self._parts)

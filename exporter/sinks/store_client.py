@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from exporter.sinks.store_errors import FOREIGN, destination_error
 from exporter.sinks.store_options import StoreOptions, endpoint_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from obstore.store import ClientConfig, RetryConfig, S3CredentialProvider
@@ -34,17 +35,69 @@ _OWN_CREDENTIALS: Final = (
 """What `obstore` finds by itself; for profiles it needs boto3."""
 
 
+# A request may carry 32 MiB over a slow line, and what ends it is silence. But until the store has
+# it all there is nothing but silence: the library counts only what comes back.
+_LONGEST: Final = timedelta(hours=1)
+_SILENCE_READING: Final = timedelta(seconds=60)
+_SILENCE_WRITING: Final = timedelta(minutes=15)
+# A sign of life has to be given up in time to give another one.
+_SIGN: Final = timedelta(seconds=20)
+SIGN_RETRIES: Final = timedelta(seconds=10)
+
+
 @dataclass(frozen=True, slots=True)
-class Stores:
-    """One place, opened twice.
+class _Patience:
+    """How long a request may take.
 
     Attributes:
-        documents: for what is replaced, and for everything that is read.
-        recordings: for what is written once: with the object lock, where one is asked for.
+        longest: in all.
+        silence: without a byte from the store.
+        retries: how long it is tried again.
     """
 
-    documents: Store
-    recordings: Store
+    longest: timedelta
+    silence: timedelta
+    retries: timedelta
+
+
+class Stores:
+    """One place, opened for each way to use it; nothing is sent by that.
+
+    Args:
+        open_with: opens it, with headers of every request.
+        retry_timeout: how long a request is tried again.
+        lock: headers that lock what is written.
+
+    Attributes:
+        reading: for everything that is read, listed or removed.
+    """
+
+    def __init__(
+        self,
+        open_with: Callable[[_Patience, dict[str, str]], Store],
+        retry_timeout: timedelta,
+        lock: dict[str, str],
+    ) -> None:
+        self._open = open_with
+        self._lock = lock
+        self._writing = _Patience(_LONGEST, _SILENCE_WRITING, retry_timeout)
+        self.reading = open_with(_Patience(_LONGEST, _SILENCE_READING, retry_timeout), {})
+
+    @cached_property
+    def documents(self) -> Store:
+        """For what is replaced."""
+        return self._open(self._writing, {})
+
+    @cached_property
+    def recordings(self) -> Store:
+        """For what is written once: with the object lock, where one is asked for."""
+        return self._open(self._writing, self._lock) if self._lock else self.documents
+
+    @cached_property
+    def signs(self) -> Store:
+        """For signs of life: one that does not get through makes way for the next."""
+        retries = min(SIGN_RETRIES, self._writing.retries)
+        return self._open(_Patience(_SIGN, _SIGN, retries), {})
 
 
 def connect(
@@ -60,8 +113,9 @@ def connect(
     if address.kind is not StoreKind.S3:
         _refuse_what_only_s3_has(options, address)
     try:
-        documents = _open(address, options, environ, {})
-        return Stores(documents, _open(address, options, environ, lock) if lock else documents)
+        credentials = _profile(environ) if address.kind is StoreKind.S3 else None
+        open_with = partial(_open, address, options, environ, credentials=credentials)
+        return Stores(open_with, options.retry_timeout, lock)
     except FOREIGN as error:
         raise destination_error(error, str(address), "open") from None
 
@@ -70,12 +124,15 @@ def _open(
     address: StoreAddress,
     options: StoreOptions,
     environ: Mapping[str, str],
+    patience: _Patience,
     headers: dict[str, str],
+    *,
+    credentials: S3CredentialProvider | None,
 ) -> Store:
-    client = _client_config(options, headers)
+    client = _client_config(options, patience, headers)
     retry: RetryConfig = {
         "max_retries": 1000,  # time is what counts
-        "retry_timeout": options.retry_timeout,
+        "retry_timeout": patience.retries,
         "backoff": {
             "init_backoff": timedelta(milliseconds=200),
             "max_backoff": timedelta(seconds=10),
@@ -106,16 +163,17 @@ def _open(
                 prefix=prefix,
                 client_options=client,
                 retry_config=retry,
-                credential_provider=_profile(environ),
+                credential_provider=credentials,
                 **_s3_config(options, endpoint),
             )
 
 
-def _client_config(options: StoreOptions, headers: dict[str, str]) -> ClientConfig:
+def _client_config(
+    options: StoreOptions, patience: _Patience, headers: dict[str, str]
+) -> ClientConfig:
     client: ClientConfig = {
-        # A request may carry a large recording over a slow line: silence is what ends it.
-        "timeout": timedelta(hours=1),
-        "read_timeout": timedelta(seconds=60),
+        "timeout": patience.longest,
+        "read_timeout": patience.silence,
         "connect_timeout": timedelta(seconds=10),
         "user_agent": "exporter",
     }

@@ -15,7 +15,15 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from exporter.address import StoreKind
 from exporter.sinks.base import ChangedMeanwhileError
-from exporter.sinks.store_errors import FOREIGN, is_missing, is_no_answer, translated
+from exporter.sinks.store_client import SIGN_RETRIES
+from exporter.sinks.store_errors import (
+    FOREIGN,
+    is_condition,
+    is_conflict,
+    is_missing,
+    is_no_answer,
+    translated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 
     from obstore import Attributes, ObjectMeta, PutMode, PutResult, UpdateVersion
 
-    from exporter.sinks.store_client import Store
+    from exporter.sinks.store_client import Store, Stores
 
 READ_SIZE: Final = 1024 * 1024
 _JSON: Final = "application/json"
@@ -48,17 +56,33 @@ class Documents:
     """Objects that are read and written whole.
 
     Args:
-        store: where they are.
+        stores: where they are.
         kind: of the store.
         url: of the archive, for messages.
         retry_timeout: how long to try again where the store did not answer.
     """
 
-    def __init__(self, store: Store, kind: StoreKind, url: str, retry_timeout: timedelta) -> None:
-        self.store = store
+    def __init__(self, stores: Stores, kind: StoreKind, url: str, retry_timeout: timedelta) -> None:
+        self._stores = stores
         self._kind = kind
         self._url = url
         self._retry_timeout = retry_timeout
+        self._is_hurried = False
+
+    def hurried(self) -> Documents:
+        """The same for signs of life, which are given up after some seconds."""
+        timeout = min(SIGN_RETRIES, self._retry_timeout)
+        twin = Documents(self._stores, self._kind, self._url, timeout)
+        twin._is_hurried = True
+        return twin
+
+    @property
+    def _reading(self) -> Store:
+        return self._stores.signs if self._is_hurried else self._stores.reading
+
+    @property
+    def _writing(self) -> Store:
+        return self._stores.signs if self._is_hurried else self._stores.documents
 
     def name(self, path: str) -> str:
         """An object or a folder, as people name it."""
@@ -74,7 +98,7 @@ class Documents:
             contextlib.suppress(FileNotFoundError),
             translated(self.name(path), verb="read", missing_is_fine=True),
         ):
-            return self.store.head(path)
+            return self._reading.head(path)
         return None
 
     def tag(self, path: str) -> str | None:
@@ -97,7 +121,7 @@ class Documents:
             contextlib.suppress(FileNotFoundError),
             translated(self.name(path), verb="read", missing_is_fine=True),
         ):
-            found = self.store.get(path)
+            found = self._reading.get(path)
             content = bytes(found.bytes())
             return Document(content, self.tag_of(found.meta), found.meta["last_modified"])
         return None
@@ -134,7 +158,7 @@ class Documents:
     def _put(self, path: str, pieces: Sequence[bytes], mode: PutMode) -> str:
         with translated(self.name(path)):
             written = put(
-                self.store,
+                self._writing,
                 path,
                 pieces,
                 mode=mode,
@@ -169,8 +193,8 @@ def put(
             return store.put(
                 path, list(pieces), mode=mode, attributes=attributes, use_multipart=False, **more
             )
-        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-            if mode == "overwrite":
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+            if mode == "overwrite" or not is_condition(error):
                 raise
             return None
         except FOREIGN as error:
@@ -182,13 +206,15 @@ def put(
 
 
 def answered(request: Callable[[], PutResult | None], timeout: timedelta) -> PutResult | None:
-    """Make a request again whose answer got lost, which `obstore` does not where that matters.
+    """Make a request again which `obstore` does not, though nothing speaks against it.
+
+    Its answer got lost, or somebody else was just writing the same object.
 
     Raises:
         Exception: one of `FOREIGN`.
     """
     tries = Retrying(
-        retry=retry_if_exception(is_no_answer),
+        retry=retry_if_exception(lambda error: is_no_answer(error) or is_conflict(error)),
         stop=stop_after_delay(timeout),
         wait=wait_random_exponential(0.2, max=10),
         reraise=True,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from obstore import exceptions
 
-from exporter.errors import DestinationError
+from exporter.errors import DestinationAwayError, DestinationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,80})</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<]{1,200})")
+_QUERY: Final = re.compile(r"(?<=\S)\?[^\s\"')>]+")  # of a URL: it may be signed
 _SHOWN: Final = 200  # characters of a text that nobody foresaw
 
 
 class _Words(NamedTuple):
-    """What is wrong, and what to do about it."""
+    """What is wrong, and what to do about it.
+
+    `is_away`: it says nothing about the content of what was to be read.
+    """
 
     what: str
     hint: str
+    is_away: bool = True
 
 
 _CREDENTIALS: Final = _Words(
@@ -63,6 +68,7 @@ _CHECKSUM: Final = _Words(
     "the store received other bytes than were sent: the checksum does not match",
     "Something between this machine and the store changes what is sent, or its memory is faulty."
     " Nothing was stored.",
+    is_away=False,
 )
 _FORBIDDEN: Final = _Words(
     "the store does not allow it",
@@ -75,6 +81,20 @@ _ENCRYPTION: Final = _Words(
 _SETTING: Final = _Words(
     "the store refuses what the settings ask for",
     "Check storage_class, tags, encryption and lock_mode of object_store.",
+    is_away=False,
+)
+_COLD: Final = _Words(
+    "the object is in a storage class that cannot be read at once",
+    "Restore it first; verify --quick compares checksums without reading.",
+)
+_CONFLICT: Final = _Words(
+    "somebody else was writing the same object all the time",
+    "Let one run at a time write to this archive.",
+)
+_IMMUTABLE: Final = _Words(
+    "the store keeps it from being replaced",
+    "A retention policy or a legal hold may apply to recordings only: manifests and the holder's"
+    " object are replaced.",
 )
 _QUOTA: Final = _Words(
     "the store is full, or its quota is used up",
@@ -106,6 +126,9 @@ _PLAIN_HTTP: Final = _Words(
     "the endpoint is plain http, which is refused for other machines",
     "Use https, or set object_store.allow_insecure_http: true if the network is private.",
 )
+
+_BUSY_WRITING: Final = ("ConditionalRequestConflict", "OperationAborted")
+_NOT_REPLACED: Final = ("BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold")
 
 _BY_CODE: Final[Mapping[str, _Words]] = {
     **dict.fromkeys(
@@ -153,6 +176,9 @@ _BY_CODE: Final[Mapping[str, _Words]] = {
         _SETTING,
     ),
     "NotImplemented": _CONDITIONS,
+    **dict.fromkeys(("InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"), _COLD),
+    **dict.fromkeys(_BUSY_WRITING, _CONFLICT),
+    **dict.fromkeys(_NOT_REPLACED, _IMMUTABLE),
 }
 _BY_STATUS: Final[Mapping[int, _Words]] = {
     301: _REGION,
@@ -175,6 +201,8 @@ _BY_TEXT: Final = (
     ("invalid peer certificate", _CERTIFICATE),
     ("<Code>KMS.", _ENCRYPTION),
 )
+
+_BROKEN: Final = ("Error performing", "HTTP error: ")  # before an answer, and within one
 
 _BY_CLASS: Final = (
     (exceptions.UnauthenticatedError, _CREDENTIALS),
@@ -205,6 +233,16 @@ def is_missing(error: BaseException) -> bool:
     return isinstance(error, FileNotFoundError) and _BY_CODE.get(code_of(error) or "") is None
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Another request for the same object was under way: this one may be made again."""
+    return code_of(error) in _BUSY_WRITING
+
+
+def is_condition(error: BaseException) -> bool:
+    """What the request depended on is not so; of an error that `obstore` takes for one of these."""
+    return code_of(error) not in {*_BUSY_WRITING, *_NOT_REPLACED}
+
+
 def is_no_answer(error: BaseException) -> bool:
     """The connection broke: what was asked for may have been done or not."""
     return (
@@ -223,11 +261,12 @@ def destination_error(error: BaseException, what: str, verb: str) -> Destination
         what: the archive or object, as people name it.
         verb: what was to be done with it: `read`, `write`.
     """
-    words, hint = _in_words(error)
-    said = () if words == _NO_CREDENTIALS.what else (status_of(error), code_of(error))
+    words = _in_words(error)
+    said = () if words is _NO_CREDENTIALS else (status_of(error), code_of(error))
     details = " ".join(str(each) for each in said if each)
-    shown = f"{words} ({details})" if details else words
-    return DestinationError(f"cannot {verb} {what}: {shown}", hint=hint)
+    shown = f"{words.what} ({details})" if details else words.what
+    kind = DestinationAwayError if words.is_away else DestinationError
+    return kind(f"cannot {verb} {what}: {shown}", hint=words.hint)
 
 
 def _in_words(error: BaseException) -> _Words:
@@ -238,14 +277,15 @@ def _in_words(error: BaseException) -> _Words:
         or _BY_STATUS.get(status or 0)
         or (_AWAY if status is not None and status >= 500 else None)  # noqa: PLR2004 (server's)
         or next((words for kind, words in _BY_CLASS if isinstance(error, kind)), None)
-        or (_NO_ANSWER if status is None and "Error performing" in text else None)
+        or (_NO_ANSWER if status is None and any(part in text for part in _BROKEN) else None)
         or _as_it_is(text)
     )
 
 
 def _as_it_is(text: str) -> _Words:
     said = _MESSAGE.search(text)
-    return _Words((said[1] if said else " ".join(text.split()))[:_SHOWN], "")
+    shown = said[1] if said else " ".join(_QUERY.sub("", text).split())
+    return _Words(shown[:_SHOWN], "", is_away=False)
 
 
 @contextlib.contextmanager

@@ -153,6 +153,11 @@ class EventReader:
         if getattr(event, "anchor", None) is not None:
             self._remember(event, None)
 
+    def remember(self, event: Event) -> None:
+        """Of what is passed over, only the anchor counts: what comes after it may name it."""
+        if getattr(event, "anchor", None) is not None and not isinstance(event, AliasEvent):
+            self._remember(event, event if isinstance(event, ScalarEvent) else None)
+
     def remember_list(self, event: SequenceStartEvent, items: list[ScalarEvent]) -> None:
         """An anchored list turned out to hold single values only: aliases may stand for it."""
         if event.anchor is not None:

@@ -1,146 +1,43 @@
 """The sandbox on the wire, asked over a bare socket: no HTTP client smooths anything over."""
 
 import asyncio
-import gzip
-import json
 import os
 import signal
-import struct
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from exporter.sandbox import (
-    Action,
     AudioSettings,
-    Bandwidth,
     Codec,
-    Cut,
-    Damage,
-    Dribble,
     Framing,
-    Gzip,
     HeaderStyle,
     Limits,
     Match,
-    Payload,
-    Redirect,
-    Reset,
     Respond,
     RetryAfterStyle,
     Rule,
     Sandbox,
     ScenarioError,
     Stall,
-    Times,
     World,
-    WrongBody,
-    WrongType,
     parse_call_seconds,
     serve,
 )
-
-WORLD = World(audio=AudioSettings(seconds=(0.2, 2.0), pii_share=1.0))
-PATH = "/v3/ws-1/P/conversations/CA1/audio"
-WAV = WORLD.call("ws-1", "P", "CA1").wav()
-HEADER_BYTES = 44
-
-
-class Server(Protocol):
-    """Whatever listens."""
-
-    @property
-    def base_url(self) -> str: ...
-
-
-class ManualClock:
-    """Sleeping takes no time, and is remembered."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-
-    def time(self) -> float:
-        return 1_800_000_000.0
-
-    def monotonic(self) -> float:
-        return 100.0
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        await asyncio.sleep(0)
-
-
-@dataclass
-class Received:
-    """What came over the wire until the connection ended."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    broken: bool
-
-    @property
-    def envelope(self) -> dict[str, object]:
-        decoded = json.loads(self.body)
-        assert isinstance(decoded, dict)
-        return decoded
-
-
-async def start(
-    server: Server, path: str = PATH, *, key: str = "sandbox-key", method: str = "GET"
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Send a request and do not wait for the answer."""
-    host, port = server.base_url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    head = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", "Accept: audio/wav"]
-    if key:
-        head.append(f"x-api-key: {key}")
-    writer.write("\r\n".join([*head, "", ""]).encode())
-    return reader, writer
-
-
-async def ask(
-    server: Server, path: str = PATH, *, key: str = "sandbox-key", method: str = "GET"
-) -> Received:
-    """Send a request and read until the connection ends, one way or the other."""
-    reader, writer = await start(server, path, key=key, method=method)
-    heard = b""
-    broken = False
-    with closing(writer):
-        try:
-            while piece := await reader.read(65536):
-                heard += piece
-        except ConnectionResetError:
-            broken = True
-    head, _, body = heard.partition(b"\r\n\r\n")
-    if not head:
-        return Received(0, {}, b"", broken)
-    first, *lines = head.decode("latin-1").split("\r\n")
-    headers = dict(line.lower().split(": ", 1) for line in lines)
-    return Received(int(first.split()[1]), headers, body, broken)
-
-
-def unchunked(body: bytes) -> tuple[bytes, bool]:
-    """The content of a chunked body, and whether its end was marked."""
-    content = b""
-    while body:
-        size, _, body = body.partition(b"\r\n")
-        length = int(size, 16)
-        if length == 0:
-            return content, True
-        content, body = content + body[:length], body[length + 2 :]
-    return content, False
-
-
-async def with_action(action: Action, *, world: World = WORLD) -> Received:
-    async with Sandbox(world=world, scenario=[Rule(action=action)], clock=ManualClock()) as sandbox:
-        return await ask(sandbox)
+from tests.wire import (
+    PATH,
+    WAV,
+    WORLD,
+    ManualClock,
+    ask,
+    start,
+    unchunked,
+)
 
 
 async def test_recording() -> None:
@@ -234,218 +131,6 @@ async def test_other_methods() -> None:
     async with Sandbox(world=WORLD) as sandbox:
         received = await ask(sandbox, method="DELETE")
     assert (received.status, received.headers["allow"]) == (405, "get")
-
-
-async def test_scripted_attempts() -> None:
-    """A script can let an attempt fail and the next succeed, for one recording and not others."""
-    match = Match(conversation="CA1", attempts=Times(1, 2))
-    scenario = [Rule(match=match, action=Respond(503, retry_after=0))]
-    async with Sandbox(world=WORLD, scenario=scenario) as sandbox:
-        assert [(await ask(sandbox)).status for _ in range(3)] == [503, 503, 200]
-        assert (await ask(sandbox, PATH.replace("CA1", "CA2"))).status == 200
-        assert [request.rule for request in sandbox.requests] == [1, 1, None, None]
-
-
-async def test_respond_with_the_envelope() -> None:
-    """A scripted error speaks the API's own language unless told otherwise."""
-    received = await with_action(Respond(429, retry_after=7))
-    assert (received.status, received.headers["retry-after"]) == (429, "7")
-    assert received.envelope["error_code"] == "TOO_MANY_REQUESTS"
-
-
-async def test_respond_with_a_date() -> None:
-    """Retry-After can be a date, by the same clock as the Date header."""
-    style = RetryAfterStyle.DATE
-    received = await with_action(Respond(503, retry_after=90, retry_after_style=style))
-    dates = [parsedate_to_datetime(received.headers[name]) for name in ("retry-after", "date")]
-    assert (dates[0] - dates[1]).total_seconds() == 90
-
-
-async def test_respond_with_anything() -> None:
-    """A gateway's page, its type and its headers can be imitated, under any status."""
-    action = Respond(599, body="<h1>?</h1>", headers={"date": "never", "X-Via": "gw"})
-    received = await with_action(action)
-    assert (received.status, received.body) == (599, b"<h1>?</h1>")
-    assert received.headers["content-type"] == "text/html"
-    assert (received.headers["date"], received.headers["x-via"]) == ("never", "gw")
-
-
-async def test_respond_without_body() -> None:
-    """A status that allows no body gets none."""
-    received = await with_action(Respond(204))
-    assert (received.status, received.body) == (204, b"")
-
-
-@pytest.mark.parametrize(
-    ("action", "kind", "body"),
-    [
-        (WrongType(Payload.JSON), "application/json", b'{"success"'),
-        (WrongType(Payload.HTML, "audio/wav"), "audio/wav", b"<!doctype html>"),
-        (WrongType(Payload.TEXT), "text/plain", b"upstream"),
-        (WrongType(Payload.EMPTY), "audio/wav", b""),
-    ],
-)
-async def test_wrong_type(action: Action, kind: str, body: bytes) -> None:
-    """A 200 can hold something that is no recording, under its own name or disguised."""
-    received = await with_action(action)
-    assert (received.status, received.headers["content-type"]) == (200, kind)
-    assert received.headers["content-length"] == str(len(received.body))
-    assert received.body.startswith(body)
-
-
-@pytest.mark.parametrize(
-    ("damage", "amount", "size", "riff"),
-    [
-        (Damage.TRUNCATED, None, len(WAV) - len(WAV) // 2, len(WAV) - 8),
-        (Damage.TRUNCATED, 3, len(WAV) - 3, len(WAV) - 8),
-        (Damage.TRAILING, 5, len(WAV) + 5, len(WAV) - 8),
-        (Damage.RIFF_LARGER, None, len(WAV), len(WAV) - 8 + 1000),
-        (Damage.RIFF_SMALLER, 10, len(WAV), len(WAV) - 8 - 10),
-        (Damage.HEADER_ONLY, None, HEADER_BYTES, len(WAV) - 8),
-    ],
-)
-async def test_wrong_body(damage: Damage, amount: int | None, size: int, riff: int) -> None:
-    """A damaged file is delivered faithfully: only its own header contradicts its size."""
-    received = await with_action(WrongBody(damage, amount))
-    assert received.headers["content-length"] == str(len(received.body)) == str(size)
-    assert struct.unpack_from("<I", received.body, 4)[0] == riff
-
-
-async def test_random_body() -> None:
-    """Noise of the right size and type, the same each time."""
-    first, second = [await with_action(WrongBody(Damage.RANDOM)) for _ in range(2)]
-    assert len(first.body) == len(WAV)
-    assert not first.body.startswith(b"RIFF")
-    assert first.body == second.body
-
-
-async def test_damage_leaves_errors_alone() -> None:
-    """Only recordings are damaged: what the API refuses stays a proper refusal."""
-    async with Sandbox(world=WORLD, scenario=[Rule(action=WrongBody())]) as sandbox:
-        assert (await ask(sandbox, key="")).envelope["error_code"] == "AUTH_USER_UNAUTHORISED"
-
-
-async def test_redirect() -> None:
-    """A redirect leads wherever the script says."""
-    received = await with_action(Redirect("http://127.0.0.1:9/elsewhere", 307))
-    assert (received.status, received.body) == (307, b"")
-    assert received.headers["location"] == "http://127.0.0.1:9/elsewhere"
-
-
-async def test_gzip() -> None:
-    """A compressed body says so, tells its compressed length and unpacks to the recording."""
-    received = await with_action(Gzip())
-    assert received.headers["content-encoding"] == "gzip"
-    assert received.headers["content-length"] == str(len(received.body))
-    assert gzip.decompress(received.body) == WAV
-
-
-async def test_reset_before_the_answer() -> None:
-    """The connection breaks without a word, and the log says that there was no answer."""
-    async with Sandbox(world=WORLD, scenario=[Rule(action=Reset())]) as sandbox:
-        received = await ask(sandbox)
-        assert sandbox.counts == {0: 1}
-    assert (received.status, received.broken) == (0, True)
-
-
-async def test_reset_in_the_middle() -> None:
-    """The connection breaks inside the body, visibly."""
-    async with Sandbox(world=WORLD, scenario=[Rule(action=Reset(100))]) as sandbox:
-        received = await ask(sandbox)
-        assert sandbox.counts == {200: 1}
-    assert received.broken
-    assert len(received.body) <= 100
-
-
-async def test_cut_with_length() -> None:
-    """A cut body falls short of the Content-Length that was promised."""
-    received = await with_action(Cut(1000))
-    assert (received.headers["content-length"], received.body) == (str(len(WAV)), WAV[:1000])
-    assert not received.broken
-
-
-async def test_cut_without_length() -> None:
-    """Without length and chunks only the file's own sizes tell that the rest is missing."""
-    received = await with_action(Cut(framing=Framing.CLOSE))
-    assert "content-length" not in received.headers
-    assert "transfer-encoding" not in received.headers
-    assert received.headers["connection"] == "close"
-    assert (received.body, received.broken) == (WAV[: len(WAV) // 2], False)
-
-
-async def test_cut_in_chunks() -> None:
-    """A chunked body that is cut lacks its last chunk."""
-    received = await with_action(Cut(1000, Framing.CHUNKED))
-    assert received.headers["transfer-encoding"] == "chunked"
-    assert unchunked(received.body) == (WAV[:1000], False)
-
-
-@pytest.mark.parametrize("after_bytes", [None, 0, 500])
-async def test_stall_that_ends(after_bytes: int | None) -> None:
-    """After a silence of the chosen length the rest of the recording follows."""
-    clock = ManualClock()
-    scenario = [Rule(action=Stall(after_bytes, 30.0))]
-    async with Sandbox(world=WORLD, scenario=scenario, clock=clock) as sandbox:
-        received = await ask(sandbox)
-    assert (received.status, received.body, clock.slept) == (200, WAV, [30.0])
-
-
-async def test_stall_until_the_client_leaves() -> None:
-    """A silent answer is given up as soon as the client has gone."""
-    async with Sandbox(world=WORLD, scenario=[Rule(action=Stall(500))]) as sandbox:
-        reader, writer = await start(sandbox)
-        await reader.readuntil(b"\r\n\r\n")
-        assert await reader.readexactly(500) == WAV[:500]
-        assert sandbox.under_way == 1
-        writer.close()
-        await sandbox.idle()
-
-
-async def test_closing_ends_silent_answers() -> None:
-    """Closing the sandbox does not wait for an answer that would never end."""
-    async with Sandbox(world=WORLD, scenario=[Rule(action=Stall(500))]) as sandbox:
-        reader, writer = await start(sandbox)
-        await reader.readuntil(b"\r\n\r\n")
-    with closing(writer), pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
-        await reader.readexactly(len(WAV))
-
-
-async def test_closing_ends_slow_readers() -> None:
-    """Closing the sandbox does not wait for a client that does not read its recording."""
-    world = World(audio=AudioSettings(seconds=(600, 600)))
-    async with Sandbox(world=world) as sandbox:
-        reader, writer = await start(sandbox)
-        await reader.readuntil(b"\r\n\r\n")
-        assert sandbox.under_way == 1
-    writer.close()
-
-
-async def test_early_leavers_are_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    """A client that hangs up in the middle of a long recording leaves no trace in the logs."""
-    world = World(audio=AudioSettings(seconds=(600, 600)))
-    async with Sandbox(world=world) as sandbox:
-        reader, writer = await start(sandbox)
-        await reader.readuntil(b"\r\n\r\n")
-        writer.transport.abort()
-        await sandbox.idle()
-        assert (await ask(sandbox, key="")).status == 401
-    assert caplog.records == []
-
-
-@pytest.mark.parametrize(
-    ("action", "pauses", "length"),
-    [
-        (Dribble(1000, 0.5), -(-len(WAV) // 1000) - 1, 0.5),
-        (Bandwidth(20_000), -(-len(WAV) // 1000) - 1, 0.05),
-    ],
-)
-async def test_slow_lines(action: Action, pauses: int, length: float) -> None:
-    """A recording can come drop by drop, whole in the end."""
-    clock = ManualClock()
-    async with Sandbox(world=WORLD, scenario=[Rule(action=action)], clock=clock) as sandbox:
-        received = await ask(sandbox)
-    assert (received.status, received.body) == (200, WAV)
-    assert clock.slept == [length] * pauses
 
 
 async def test_latency_and_delay() -> None:

@@ -135,6 +135,16 @@ async def test_a_file_in_pieces_is_invisible_until_committed(sink: Sink) -> None
     assert upload.sha256 == hashlib.sha256(b"onetwo").hexdigest()
 
 
+async def test_a_document_is_read_with_its_tag(sink: Sink) -> None:
+    """What is read and the word for its version come from one look; what is not there is told."""
+    path = "acme/shop/2026-01-01/manifest.json"
+    written = await sink.replace(path, pieces(b"{", b"}"))
+    tag, found = await sink.document(path)
+    assert (tag, b"".join([piece async for piece in found])) == (written, b"{}")
+    with pytest.raises(FileNotFoundError):
+        await sink.document("acme/none")
+
+
 async def test_an_aborted_file_leaves_nothing(sink: Sink) -> None:
     """After abort neither the final path nor a temporary file is left."""
     before = await paths(sink)

@@ -101,6 +101,9 @@ BAD_CALLS = {
     "misspelt setting": (["run", "good.yaml", "-c", "bad.yaml"], ["bad.yaml:2:3", "concurrency"]),
     "no key": (["run", "good.yaml"], ["POLYAI_API_KEY", "a/p"]),
     "results into a folder": (["run", "good.yaml", "--results", "."], ["--results", "folder"]),
+    "no folder for the demo": (["demo", "-o", "good.yaml/demo"], ["good.yaml", "--folder"]),
+    "a file for the demo": (["demo", "-o", "good.yaml"], ["good.yaml", "--folder"]),
+    "no such port": (["sandbox", "--port", "99999"], ["--port", "99999", "65535"]),
     "unknown schema": (["schema", "resluts"], ["resluts", "results"]),
 }
 
@@ -153,3 +156,17 @@ def test_a_key_in_quotes_is_pointed_out(exporter: Command) -> None:
     assert done.exit_code == 2
     assert_refused(exporter, done.stderr, ["POLYAI_API_KEY", "quotes"])
     assert "abc-def" not in done.stderr
+
+
+def test_every_mistake_has_its_place_and_a_shared_hint_is_told_once(exporter: Command) -> None:
+    """A newcomer mends them all before the next try; still nothing is written, and exit 2."""
+    entries = "- {id: CA1, started_at: 2026-05-21}\n" * 2 + "- CA2\n- {idd: CA3}\n" + "- C/A\n" * 9
+    exporter.write("job.yaml", HEAD + "conversations:\n" + entries)
+    done = exporter("run", "job.yaml", "--base-url", "http://127.0.0.1:9")
+    assert done.exit_code == 2
+    lines = done.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error: job.yaml:")]
+    assert [line.split(":")[2] for line in errors] == [*"457", *map(str, range(8, 15))]
+    assert lines[-1] == "error: and more; these are the first 10"
+    assert sum("if that is not known" in line for line in lines) == 1
+    assert_refused(exporter, done.stderr, [])

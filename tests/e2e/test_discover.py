@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,11 +20,15 @@ from exporter.sandbox import (
     PageFault,
     Respond,
     Rule,
-    Stall,
     Times,
-    World,
 )
-from tests.conftest import SHORT_CALLS
+from tests.listings import (
+    JOB,
+    QUERY,
+    WORLD,
+    listing,
+    run,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,14 +36,7 @@ if TYPE_CHECKING:
     from exporter.sandbox import Sandbox
     from tests.conftest import Command, Finished
 
-HISTORY = History(per_day=24, text_share=0.25)
-WORLD = World(audio=SHORT_CALLS, histories=(HISTORY,))
-QUERY = ("--account", "a", "--project", "p", "--from", "yesterday", "--to", "today")
-JOB = """\
-version: 1
-defaults: {account_id: a, project_id: p}
-discover: [{from: -2d, to: today, timezone: Europe/London}]
-"""
+pytestmark = pytest.mark.in_process
 
 
 @pytest.fixture
@@ -53,18 +48,9 @@ def discover(exporter: Command, sandbox: Sandbox, *arguments: str) -> Finished:
     return exporter("discover", *QUERY, "--base-url", sandbox.base_url, *arguments)
 
 
-def run(exporter: Command, sandbox: Sandbox, job: str = JOB, *arguments: str) -> Finished:
-    exporter.write("job.yaml", job)
-    return exporter("run", "job.yaml", "--base-url", sandbox.base_url, *arguments)
-
-
 def windows(done: Finished) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = done.results()["run"]["discovered"]
     return found
-
-
-def listing(action: Any, **match: Any) -> Rule:
-    return Rule(match=Match(endpoint=Endpoint.LIST, **match), action=action)
 
 
 def test_a_manifest_of_yesterday(exporter: Command, sandbox: Sandbox) -> None:
@@ -89,6 +75,7 @@ def test_a_manifest_of_yesterday(exporter: Command, sandbox: Sandbox) -> None:
 
 def test_a_pipe(exporter: Command, sandbox: Sandbox) -> None:
     """`exporter discover … | exporter run -`."""
+    exporter.in_process = False
     listed = discover(exporter, sandbox)
     done = exporter("run", "-", "--base-url", sandbox.base_url, stdin=listed.stdout)
     assert done.exit_code == 0, done.stderr
@@ -252,55 +239,6 @@ def test_a_list_that_shrank(exporter: Command, start_sandbox: Callable[..., Sand
     assert windows(run(exporter, shrunk, other))[0]["missing"] == 0
 
 
-def test_a_stop_while_listing(exporter: Command, start_sandbox: Callable[..., Sandbox]) -> None:
-    """The run ends tidily, and its results say that the list was not read to its end."""
-    sandbox = start_sandbox(world=WORLD, scenario=[listing(Stall(after_bytes=100))])
-    exporter.write("job.yaml", JOB)
-    process = exporter.start("run", "job.yaml", "--base-url", sandbox.base_url)
-    while not sandbox.requests and process.poll() is None:
-        os.sched_yield()
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode in {130, 143}, stderr
-    results = next(exporter.archive.glob("_exporter/runs/*/results.json"))
-    (window,) = json.loads(results.read_text())["run"]["discovered"]
-    assert not window["complete"]
-
-
-def test_a_stop_of_the_command(exporter: Command, start_sandbox: Callable[..., Sandbox]) -> None:
-    """`exporter discover` that is told to end does so at once, and writes nothing."""
-    sandbox = start_sandbox(world=WORLD, scenario=[listing(Stall(after_bytes=100))])
-    process = exporter.start("discover", *QUERY, "--base-url", sandbox.base_url)
-    while not sandbox.requests and process.poll() is None:
-        os.sched_yield()
-    process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stdout) == (143, ""), stderr
-    assert "Traceback" not in stderr
-
-
-def test_a_run_that_is_killed_while_listing(
-    exporter: Command, start_sandbox: Callable[..., Sandbox]
-) -> None:
-    """The next run tells of it that its window was never listed to its end."""
-    stalling = start_sandbox(world=WORLD, scenario=[listing(Stall(after_bytes=100))])
-    exporter.write("job.yaml", JOB)
-    process = exporter.start("run", "job.yaml", "--base-url", stalling.base_url)
-    while not stalling.requests and process.poll() is None:
-        os.sched_yield()
-    process.kill()
-    process.communicate()
-    assert run(exporter, start_sandbox(world=WORLD)).exit_code == 0
-    found = [
-        json.loads(file.read_text())["run"]
-        for file in exporter.archive.glob("_exporter/runs/*/results.json")
-    ]
-    (killed,) = (each for each in found if each["exit_code"] == 137)
-    assert not killed["discovered"][0]["complete"]
-    assert killed["discovered"][0]["error"]["kind"] == "cancelled"
-
-
 def test_starts_are_looked_up(exporter: Command, sandbox: Sandbox) -> None:
     """Known ones get their date, unknown ones stay undated; nobody is asked twice."""
     listed = yaml.safe_load(discover(exporter, sandbox).stdout)["conversations"]
@@ -328,6 +266,25 @@ def test_starts_are_looked_up(exporter: Command, sandbox: Sandbox) -> None:
     assert sorted(filter(None, asked())) == sorted([own["id"], "CA-made-up"])
     assert run(exporter, sandbox, job).exit_code == 0
     assert asked()[2:] == ["CA-made-up"]
+
+
+def test_a_key_that_may_not_look_up_starts_exports_all_the_same(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Refused descriptions speak of descriptions only: the recordings come, without a date."""
+    refused = Rule(match=Match(endpoint=Endpoint.CONVERSATION), action=Respond(403))
+    sandbox = start_sandbox(scenario=[refused])
+    job = (
+        "version: 1\nconfig: {export: {lookup_started_at: true}, limits: {concurrency: 1}}\n"
+        "defaults: {account_id: a, project_id: p}\n"
+        f"conversations: [{', '.join(f'CA{n}' for n in range(20))}]\n"
+    )
+    done = run(exporter, sandbox, job)
+    assert done.exit_code == 0, done.stderr
+    assert done.results()["summary"]["exported"] == 20
+    assert {row["path"].split("/")[2] for row in done.results()["results"]} == {"undated"}
+    assert done.stderr.count("start.given_up") == 1
+    assert sum(each.endpoint == "conversation" for each in sandbox.requests) < 5
 
 
 def test_calls_in_progress_carry_a_mark(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.sandbox import Endpoint, History, Match, Respond, Rule, World
+from exporter.sandbox import Endpoint, History, Match, Respond, Rule, Times, World
 from tests.conftest import SHORT_CALLS
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from exporter.sandbox import Happening, Sandbox
     from tests.conftest import Command
+
+pytestmark = pytest.mark.in_process
 
 DAY = 86_400.0
 PRIVATE = ("+44", "text", "state", "booking")
@@ -123,6 +125,73 @@ def test_what_fails_is_counted_apart_and_tried_again(
     assert (lenient.exit_code, metadata(lenient)["skipped"]) == (0, 2)
 
 
+def test_a_description_that_failed_is_asked_for_by_the_next_run_whatever_it_names(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], calls: list[Happening]
+) -> None:
+    """It left the window of the night that it failed in, and is not lost; nor is it forgotten."""
+    broken = Match(endpoint=Endpoint.CONVERSATION, conversation=calls[0].id, requests=Times(1, 1))
+    sandbox = start_sandbox(world=WORLD, scenario=[Rule(match=broken, action=Respond(400))])
+    exporter.write("tonight.yaml", job(calls[:2]) + "- {id: CA7, directions: [user]}\n")
+    exporter.write("tomorrow.yaml", job(calls[2:3]))
+    exporter.write("without.yaml", job(calls[3:4], "metadata: false"))
+    first = exporter("run", "tonight.yaml", "--base-url", sandbox.base_url)
+    assert first.exit_code == 1
+    assert (metadata(first)["failed"], metadata(first)["not_found"]) == (1, 1)
+    told = json.loads(exporter("status", exporter.archive, "--json").stdout)["undescribed"]
+    assert (told["waiting"], told["not_found"]) == (1, 1)
+    assert told["since"]
+    assert told["failed"] == 0
+    assert "1 to be asked for again" in exporter("status", exporter.archive).stdout
+
+    assert exporter("run", "without.yaml", "--base-url", sandbox.base_url).exit_code == 0
+    second = exporter("run", "tomorrow.yaml", "--base-url", sandbox.base_url)
+    assert second.exit_code == 0, second.stderr
+    assert metadata(second)["exported"] == 2
+    assert calls[0].id in {path.parent.name for path in documents(exporter)}
+    told = json.loads(exporter("status", exporter.archive, "--json").stdout)["undescribed"]
+    assert (told["waiting"], told["not_found"]) == (0, 1)
+    assert exporter("verify", exporter.archive).exit_code == 0
+
+
+def test_a_description_that_always_fails_is_not_asked_for_for_ever(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], calls: list[Happening]
+) -> None:
+    """Seven runs ask, and say so with code 1; the next ones are not to blame for it."""
+    broken = Match(endpoint=Endpoint.CONVERSATION, conversation=calls[0].id)
+    sandbox = start_sandbox(world=WORLD, scenario=[Rule(match=broken, action=Respond(400))])
+    exporter.environment |= {
+        "EXPORTER_API__BASE_URL": sandbox.base_url,
+        "EXPORTER_EXPORT__METADATA": "true",
+    }
+    exporter.write("job.yaml", job(calls[:1]))
+    codes = [exporter("run", "job.yaml").exit_code]
+    codes += [exporter("retry", exporter.archive).exit_code for _ in range(7)]
+    assert codes == [1] * 7 + [0]
+    told = json.loads(exporter("status", exporter.archive, "--json").stdout)["undescribed"]
+    assert (told["waiting"], told["failed"], told["not_found"]) == (0, 1, 0)
+    assert exporter("run", "job.yaml").exit_code == 1
+
+
+def test_descriptions_that_a_stopped_run_did_not_get_to_are_asked_for_later(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], calls: list[Happening]
+) -> None:
+    """The recordings were archived before; `retry`, which names no call, brings descriptions."""
+    sandbox = start_sandbox(world=WORLD)
+    exporter.environment["EXPORTER_API__BASE_URL"] = sandbox.base_url
+    exporter.write("plain.yaml", job(calls[:3], "metadata: false"))
+    exporter.write("job.yaml", job(calls[:3]))
+    assert exporter("run", "plain.yaml").exit_code == 0
+    stopped = exporter("run", "job.yaml", "--deadline", "0s")
+    assert stopped.exit_code == 8
+    assert metadata(stopped)["errors"] == {"cancelled": 3}
+    exporter.environment["EXPORTER_EXPORT__METADATA"] = "true"
+    again = exporter("retry", exporter.archive)
+    assert again.exit_code == 0, again.stderr
+    assert metadata(again)["exported"] == len(documents(exporter)) == 3
+    assert again.results()["summary"]["requested"] == 0
+    assert exporter("verify", exporter.archive).exit_code == 0
+
+
 def test_a_damaged_lost_or_foreign_file_is_found(
     exporter: Command, start_sandbox: Callable[..., Sandbox], calls: list[Happening]
 ) -> None:
@@ -181,6 +250,9 @@ def test_a_key_that_may_not_read_descriptions_ends_only_that(
     assert done.exit_code == 1
     assert done.results()["summary"]["exported"] == 12
     counts = metadata(done)
+    assert sum(counts["errors"].values()) == 6
     assert (counts["exported"], counts["failed"] + counts["cancelled"]) == (0, 6)
     assert counts["failed"] <= 3
     assert "metadata.given_up" in done.stderr
+    told = json.loads(exporter("status", exporter.archive, "--json").stdout)["undescribed"]
+    assert told["waiting"] == 6

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from exporter.job import Report
     from exporter.sandbox import Happening, Sandbox
 
+pytestmark = pytest.mark.in_process
+
 LONDON = ZoneInfo("Europe/London")
 FIRST_NIGHT = datetime(2026, 3, 4, 2, 15, tzinfo=LONDON)  # the clocks change on the 29th
 NIGHTS = 31

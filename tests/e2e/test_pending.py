@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from exporter.sandbox import Sandbox
     from tests.conftest import Command
 
+pytestmark = pytest.mark.in_process
+
 AN_HOUR_AGO = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 NOT_YET = Respond(404, code="CONVERSATIONS_RECORDING_NOT_FOUND")
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from exporter.sandbox import Sandbox
     from tests.conftest import Command, Finished
 
+pytestmark = pytest.mark.in_process
+
 AUDIO = AudioSettings(seconds=(0.3, 1.0))
 NO_PII = "sandbox-key-no-pii"
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from exporter.sandbox import Sandbox
     from tests.conftest import Command, Finished
 
+pytestmark = pytest.mark.in_process
+
 REDACTED, RAW = "combined.redacted.wav", "combined.raw.wav"
 DAY = "a/p/2026-05-21"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from exporter.sandbox import Match, Respond, Rule
 from tests.balance import balanced
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
     from exporter.sandbox import Sandbox
     from tests.conftest import Command
+
+pytestmark = pytest.mark.in_process
 
 
 def days_ago(days: float) -> str:
@@ -59,5 +63,5 @@ def test_the_summary_says_what_expires_and_what_is_lost(
     summary = done.results()["summary"]
     assert balanced(done.results())
     assert (summary["expiring"], summary["expired"]) == (1, 2)
-    assert "the vendor deletes 1 within export.expiry_warning" in done.stderr
-    assert "has deleted 2 after export.retention" in done.stderr
+    assert "who keeps recordings for 90 days, deletes 1 recording within 7 days" in done.stderr
+    assert "and has deleted 2" in done.stderr

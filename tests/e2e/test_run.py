@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+import typer.main
 
+from exporter.cli import app
 from exporter.sandbox import Match, Respond, Rule, Times
 from exporter.schemas import schema
+from tests.balance import balanced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,15 +26,6 @@ if TYPE_CHECKING:
 
 DIRECTIONS = ("combined", "user", "agent")
 REDACTIONS = ("redacted", "raw")
-STATUSES = ("exported", "skipped", "pending", "not_found", "gone", "failed", "cancelled")
-
-
-def balanced(document: dict[str, Any]) -> bool:
-    summary = document["summary"]
-    rows = document["results"]
-    return summary["requested"] == len(rows) == sum(summary[each] for each in STATUSES) and all(
-        summary[each] == sum(row["status"] == each for row in rows) for each in STATUSES
-    )
 
 
 @pytest.fixture
@@ -306,6 +300,32 @@ def test_identifiers_that_differ_by_case_only_never_share_a_file(
         ("cA1", "failed", "identifier_collision"),
     ]
     assert len(sandbox.requests) == 1
+
+
+def test_plan_takes_every_flag_of_run(exporter: Command, sandbox: Sandbox) -> None:
+    """In any command line the word `plan` can stand for `run`; what a flag says is checked."""
+    exporter.write(
+        "job.yaml", "version: 1\ndefaults: {account_id: a, project_id: p}\nconversations: [CA1]\n"
+    )
+    flags = [*("--base-url", sandbox.base_url, "--surface", "agents-v1", "--region", "us")]
+    flags += ["-j", "3", "--rate", "5", "--results", "out.json", "--wait", "1s", "--require-raw"]
+    flags += ["--max-failures", "3", "--deadline", "1h", "--allow-missing", "--no-progress"]
+    flags += ["--log-format", "json", "--log-level", "info", "--refresh", "--recheck", "--json"]
+    planned = exporter("plan", "job.yaml", *flags)
+    assert planned.exit_code == 0, planned.stderr
+    assert json.loads(planned.stdout)["new"] == 1
+    assert not (exporter.folder / "out.json").exists()
+    assert sandbox.requests == []
+    assert exporter("run", "job.yaml", *flags).exit_code == 0
+    wrong = exporter("plan", "job.yaml", "--deadline", "soon")
+    assert wrong.exit_code == 2
+    assert "--deadline" in wrong.stderr
+    group: Any = typer.main.get_command(app)
+    options = {
+        name: {option for parameter in group.commands[name].params for option in parameter.opts}
+        for name in ("run", "plan")
+    }
+    assert options["plan"] == options["run"]
 
 
 def test_plan_says_what_run_would_do_and_touches_nothing(

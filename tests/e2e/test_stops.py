@@ -177,10 +177,7 @@ def test_a_signal_ends_planning_once_the_grace_is_over(
             Flag("--base-url", ("api", "base_url"), sandbox.base_url),
             Flag("--recheck", ("export", "recheck"), value=True),
         ],
-        results_file=results,
-        allow_missing=False,
-        progress=False,
-        json_summary=False,
+        wishes=running.Wishes(results_file=results, progress=False),
         environ=exporter.environment,
     )
     assert code == 143
@@ -197,10 +194,7 @@ def exported(exporter: Command, sandbox: Sandbox, manifest: str) -> tuple[int, s
         manifest_format=None,
         config_file=None,
         flags=[Flag("--base-url", ("api", "base_url"), sandbox.base_url)],
-        results_file=results,
-        allow_missing=False,
-        progress=False,
-        json_summary=False,
+        wishes=running.Wishes(results_file=results, progress=False),
         environ=exporter.environment,
     )
     return code, results.read_text()

@@ -84,10 +84,7 @@ def export(
                 Flag("--base-url", ("api", "base_url"), base_url),
                 Flag("--output", ("output", "url"), str(tmp_path / "archive")),
             ],
-            results_file=results,
-            allow_missing=False,
-            progress=False,
-            json_summary=False,
+            wishes=running.Wishes(results_file=results, progress=False),
             environ=QUICK | (environ or {}),
         )
         document = json.loads(results.read_bytes())
@@ -329,6 +326,9 @@ def test_deadline(export: Callable[..., Ran]) -> None:
     assert ran.exit_code == 8
     assert ran.statuses == {"cancelled": 3}
     assert "deadline" in ran.text
+    # What nobody had begun with is told as what somebody gave up.
+    assert ran.document["summary"]["errors"] == {"cancelled": 3}
+    assert "not exported: cancelled (3)" in ran.text
 
 
 def test_every_scenario_is_used() -> None:

@@ -9,6 +9,8 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from exporter.sandbox import Match, Rule, Stall
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from exporter.sandbox import Sandbox
     from tests.conftest import Command
+
+pytestmark = pytest.mark.in_process
 
 JOB = "version: 1\ndefaults: {account_id: a, project_id: p}\nconversations: [CA1, CA2]\n"
 

@@ -4,128 +4,56 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import shlex
-import shutil
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-import jsonschema
 import msgspec
 import pytest
-import typer.main
-from pydantic import BaseModel
-from typer.testing import CliRunner
 
-from exporter import cli, running, yamldoc
-from exporter.audio import encodings
 from exporter.certificate import REASONS
 from exporter.discovery import LeftOut
-from exporter.doctor import NAMES, State
-from exporter.errors import ErrorKind, ManifestError, UsageError
+from exporter.errors import ManifestError
 from exporter.layout import Layout, LayoutStyle, path_part
-from exporter.loader import open_manifest
 from exporter.loader.entry import ENTRY_KEYS
 from exporter.loader.query import QUERY_KEYS
-from exporter.model import Conversation, PiiAccessState, RedactionEvidence, Status, Surface
 from exporter.plan import Choice, recordings
 from exporter.results import (
-    Result,
-    Results,
-    RunInfo,
-    RunStatus,
-    Summary,
     WindowCounts,
     WindowInfo,
-    results_schema,
 )
-from exporter.retry import CLASSES, ErrorClass
-from exporter.sandbox import AudioSettings, Limits, World
-from exporter.sandbox.scenario import parse_scenario
-from exporter.sandbox.serve import parse_call_seconds
 from exporter.schemas import schema
 from exporter.settings import (
-    ApiSettings,
-    CredentialSettings,
-    PolicySettings,
     Settings,
     load_settings,
+)
+from tests.pages import (
+    FENCE,
+    MANIFEST,
+    OPTIONS,
+    PAGES,
+    REFUSED,
+    RESULTS,
+    ROOT,
+    blocks,
+    code,
+    commands,
+    conversations,
+    manifest_of,
+    table,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.window import Query
 
-ROOT = Path(__file__).parents[2]
-PAGES = {
-    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-}
-MANIFEST, CONFIG, RESULTS = (PAGES[f"docs/{name}.md"] for name in ("manifest", "config", "results"))
-SANDBOX = PAGES["docs/sandbox.md"]
-
-FENCE = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-REFUSED = re.compile(r"#\s*refused: (.+)$", re.MULTILINE)
 ENTRY_HEAD = "version: 1\ndefaults: {account_id: ws-1, project_id: P-1}\nconversations:\n  - "
-
-
-def blocks(page: str, language: str) -> list[str]:
-    return [text for found, text in FENCE.findall(page) if found == language]
-
-
-def commands(page: str) -> list[str]:
-    """The commands of the console examples, each with its continuation lines."""
-    found: list[str] = []
-    for block in blocks(page, "console"):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append(line.removeprefix("$ "))
-            elif found:
-                found[-1] += f"\n{line}"
-    return found
-
-
-def table(page: str, *columns: str) -> list[list[str]]:
-    """The rows of the table with this head; a head cell may be the beginning of the real one."""
-    tables = re.findall(r"^(?:\|.*\|\n)+", page, re.MULTILINE)
-    for text in tables:
-        lines = (line[1:-1].split("|") for line in text.splitlines())
-        head, _, *rows = [[cell.strip() for cell in line] for line in lines]
-        if len(head) >= len(columns) and all(map(str.startswith, head, columns)):
-            return rows
-    raise AssertionError(f"there is no table {columns}")
-
-
-def code(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
-
-
-def manifest_of(content: str | bytes, form: str) -> tuple[list[Conversation], list[Query]]:
-    """What a manifest names, without the places, and what it looks for."""
-    raw = content.encode() if isinstance(content, str) else content
-    with open_manifest("-", format=form, stdin=io.BytesIO(raw)) as manifest:
-        load_settings(manifest_config=manifest.config, environ={})
-        named = [replace(each, location=None) for each in manifest.conversations()]
-        return named, manifest.queries
-
-
-def conversations(content: str | bytes, form: str = "yaml") -> list[Conversation]:
-    """The conversations that a manifest names, without the places that they were read from."""
-    return manifest_of(content, form)[0]
-
-
-def settings_of(text: str) -> Settings:
-    """The settings of a config file."""
-    return load_settings(manifest_config=yamldoc.load(text, "config.yaml"), environ={})
 
 
 # Links and commands.
@@ -146,20 +74,6 @@ def test_links_lead_somewhere(name: str) -> None:
         target = (ROOT / name).parent / path if path else ROOT / name
         assert target.exists(), link
         assert not heading or heading in slugs(target.read_text(encoding="utf-8")), link
-
-
-def options() -> dict[str, set[str]]:
-    """The flags of each command."""
-    group: Any = typer.main.get_command(cli.app)
-    found = {"": group, **group.commands}
-    return {
-        name: {"-h", "--help"}
-        | {flag for each in command.params for flag in [*each.opts, *each.secondary_opts]}
-        for name, command in found.items()
-    }
-
-
-OPTIONS = options()
 
 
 def invocations(page: str) -> Iterator[list[str]]:
@@ -394,339 +308,3 @@ def test_a_script_makes_a_manifest() -> None:
     )
     (one,) = conversations(done.stdout, "jsonl")
     assert one.started_at == datetime.fromisoformat("2026-05-21T22:14:03Z")
-
-
-# The config.
-
-
-@pytest.mark.parametrize("page", [CONFIG, PAGES["docs/object-stores.md"]], ids=["config", "stores"])
-def test_config_examples(page: str) -> None:
-    """Each example is accepted, or refused in the words that stand in it."""
-    found = blocks(page, "yaml")
-    assert found
-    for text in found:
-        refusal = REFUSED.search(text)
-        if refusal is None:
-            settings_of(text)
-            continue
-        with pytest.raises(UsageError, match=re.escape(refusal[1])):
-            settings_of(text)
-
-
-class Row(NamedTuple):
-    """A setting as its table describes it."""
-
-    name: str
-    default: str | None
-    flag: str | None
-    variable: str | None
-
-
-def setting_rows() -> list[Row]:
-    tables = re.split(r"^### ", CONFIG.partition("## Settings")[2], flags=re.MULTILINE)
-    rows = []
-    for text in tables:
-        if "| setting | type | default |" in text:
-            for name, _, *cells in table(text, "setting", "type", "default", "flag"):
-                first = [code(cell)[0] if code(cell) else None for cell in cells]
-                rows.append(Row(code(name)[0], *first))
-    return rows
-
-
-def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.default, BaseModel):
-            yield from leaves(type(field.default), f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
-
-
-def test_every_setting_is_described() -> None:
-    """The tables have each setting of the program once, and no others."""
-    kinds: dict[str, type[BaseModel]] = {
-        "credentials": CredentialSettings,
-        "policies": PolicySettings,
-    }
-    entries = [f"{key}[].{name}" for key, kind in kinds.items() for name in kind.model_fields]
-    assert sorted(row.name for row in setting_rows()) == sorted([*leaves(Settings), *entries])
-
-
-def test_defaults_are_right() -> None:
-    """A config that spells out each default of the tables is the default."""
-    for name, default, _, _ in setting_rows():
-        if default is not None:
-            text = default
-            for key in reversed(name.split(".")):
-                text = f"{{{key}: {text}}}"
-            assert settings_of(text) == Settings(), name
-
-
-def test_every_setting_has_its_variable() -> None:
-    """Each variable of the tables is the setting's, and takes the default as written there."""
-    for name, default, _, variable in setting_rows():
-        if "[]" in name:
-            continue
-        assert variable == "EXPORTER_" + name.upper().replace(".", "__")
-        value = str(default).strip('[]"')
-        if name == "credentials":
-            value = '[{"api_key_env": "POLYAI_API_KEY"}]'
-        assert load_settings(environ={variable: value}) == Settings(), name
-
-
-def test_every_flag_stands_at_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flag of each row sets that setting, and no flag of a setting is left out."""
-    given: dict[str, str] = {}
-
-    def remember(*_: object, flags: list[Any], **__: object) -> int:
-        given.update({".".join(flag.path): flag.name for flag in flags})
-        return 0
-
-    monkeypatch.setattr(running, "run", remember)
-    described = {row.name: row.flag for row in setting_rows() if row.flag}
-    group: Any = typer.main.get_command(cli.app)
-    switches = {
-        name
-        for each in group.commands["run"].params
-        if getattr(each, "is_flag", False)
-        for name in each.opts
-    }
-    arguments = [
-        word
-        for flag in described.values()
-        for word in ((flag,) if flag in switches else (flag, "1"))
-    ]
-    done = CliRunner().invoke(cli.app, ["run", "manifest.yaml", *arguments])
-    assert done.exit_code == 0, done.output
-    assert given == described
-    rows = table(CONFIG, "flag of `exporter run`")
-    others = {flag.split()[0] for row in rows for flag in code(row[0])}
-    long = {flag for flag in OPTIONS["run"] if flag.startswith("--")}
-    assert long == {"--help", *described.values(), *others}
-
-
-def test_the_complete_example_is_complete() -> None:
-    """The last example spells out every setting; all but the credentials are the defaults."""
-    text = blocks(CONFIG, "yaml")[-1]
-    value = yamldoc.load(text, "config.yaml").value
-    assert isinstance(value, dict)
-
-    def keys(mapping: dict[str, Any], prefix: str = "") -> Iterator[str]:
-        for name, inner in mapping.items():
-            if isinstance(inner, dict) and inner:
-                yield from keys(inner, f"{prefix}{name}.")
-            else:
-                yield f"{prefix}{name}"
-
-    assert sorted(keys(value)) == sorted(leaves(Settings))
-    assert (
-        settings_of(text).model_copy(update={"credentials": Settings().credentials}) == Settings()
-    )
-
-
-def test_regions() -> None:
-    """The table of regions has the addresses that the program uses, under both names."""
-    rows = table(CONFIG, "region", "`platform-v3`", "`agents-v1`")
-    assert len(rows) == 4
-    for names, *addresses in rows:
-        for surface, cell in zip(Surface, addresses, strict=True):
-            for region in code(names):
-                if cell:
-                    assert [ApiSettings(surface=surface, region=region).origin] == code(cell)
-                else:
-                    with pytest.raises(ValueError, match="expected a region"):
-                        ApiSettings(surface=surface, region=region)
-
-
-# The results.
-
-
-def example() -> str:
-    return blocks(RESULTS, "json")[0]
-
-
-def test_the_example_of_results_is_right() -> None:
-    """It follows the schema, has every field, and its numbers add up."""
-    document = json.loads(example())
-    jsonschema.validate(document, results_schema())
-    assert list(document["run"]) == list(RunInfo.__struct_fields__)
-    assert list(document["summary"]) == list(Summary.__struct_fields__)
-    sometimes = {"drift", "carried_over"}
-    always = [name for name in Result.__struct_fields__ if name not in sometimes]
-    assert all(
-        [name for name in row if name not in sometimes] == always for row in document["results"]
-    )
-    summary = document["summary"]
-    assert summary["requested"] == len(document["results"])
-    for status in Status:
-        rows = [row for row in document["results"] if row["status"] == status]
-        assert summary[status] == len(rows)
-
-
-def test_the_example_of_a_summary_is_right() -> None:
-    """`--json` is shown with the fields that it has, in their order."""
-    shown = json.loads(blocks(RESULTS, "json")[1])
-    fields = [*Summary.__struct_fields__, "run_id", "status", "exit_code", "results"]
-    assert list(shown) == fields
-    document = json.loads(example())
-    assert {name: shown[name] for name in Summary.__struct_fields__} == document["summary"]
-
-
-def fields_of(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
-    for field in msgspec.structs.fields(kind):
-        inner = msgspec.inspect.type_info(field.type)
-        kinds = inner.types if isinstance(inner, msgspec.inspect.UnionType) else (inner,)
-        structs = [each.cls for each in kinds if isinstance(each, msgspec.inspect.StructType)]
-        if structs:
-            yield from fields_of(structs[0], f"{prefix}{field.name}.")
-        elif isinstance(inner, msgspec.inspect.ListType) and isinstance(
-            inner.item_type, msgspec.inspect.StructType
-        ):
-            yield from fields_of(inner.item_type.cls) if not prefix else [f"{prefix}{field.name}"]
-        else:
-            yield f"{prefix}{field.name}"
-
-
-def test_every_field_of_the_results_is_described() -> None:
-    """The tables have each field of the document once, and no others."""
-    tables = RESULTS.split("| field | is |")[1:]
-    described = [
-        name
-        for text in tables
-        for row in table(f"| field | is |{text}", "field", "is")
-        for name in code(row[0])
-    ]
-    assert sorted(["schema_version", *described]) == sorted(fields_of(Results))
-
-
-@pytest.mark.parametrize(
-    ("column", "words"),
-    [
-        ("`run.status`", RunStatus),
-        ("`status`", Status),
-        ("`state`", PiiAccessState),
-        ("`redaction_evidence`", RedactionEvidence),
-    ],
-)
-def test_every_word_is_described(column: str, words: type[Status]) -> None:
-    """The tables of words have all words of the program, and no others."""
-    rows = table(RESULTS, column, "means")
-    shown = [code(row[0])[0] for row in rows]
-    assert [word for word in shown if word != "null"] == [word.value for word in words]
-
-
-def test_every_kind_of_error_is_described() -> None:
-    """The table has each `error.kind`, and says rightly which of them are tried again."""
-    rows = {code(row[0])[0]: row[1:] for row in table(RESULTS, "`error.kind`", "tried")}
-    assert list(rows) == [kind.value for kind in ErrorKind]
-    assert {name for name, row in rows.items() if row[0] == "again"} == {
-        kind for kind, found in CLASSES.items() if found in (ErrorClass.TRANSIENT, ErrorClass.AWAY)
-    }
-    assert all(all(row) for row in rows.values())
-
-
-def test_every_codec_is_described() -> None:
-    """The table has each name that `audio.codec` may have."""
-    (cell,) = re.findall(r"^\| `audio.codec` \|(.*)\|$", RESULTS, re.MULTILINE)
-    known = {
-        *encodings._SAMPLE_CODECS.values(),
-        *encodings._BLOCK_CODECS.values(),
-        *encodings._RATE_CODECS.values(),
-    }
-    assert set(code(cell)) == known
-
-
-def jq_commands() -> list[str]:
-    return [each for each in commands(RESULTS) if "results.json" in each]
-
-
-@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
-@pytest.mark.parametrize("number", range(len(jq_commands())))
-def test_jq_examples_work(number: int, tmp_path: Path) -> None:
-    """Each of them runs on the example, and says something about it."""
-    document = json.loads(example())
-    for row in document["results"]:
-        if row["path"]:
-            path = tmp_path / row["path"]
-            path.parent.mkdir(parents=True)
-            path.write_bytes(b"audio")
-            row["sha256"] = sha256(b"audio").hexdigest()
-    head, *rows = example().partition(' "results": [')
-    lines = ",\n  ".join(json.dumps(row, separators=(",", ":")) for row in document["results"])
-    (tmp_path / "results.json").write_text(f"{head}{rows[0]}\n  {lines}\n ]\n}}\n")
-    command = jq_commands()[number]
-    if "sha256sum" in command and shutil.which("sha256sum") is None:
-        pytest.skip("sha256sum is not installed")
-    done = subprocess.run(
-        ["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    if "failed.jsonl" in command:
-        (one,) = conversations((tmp_path / "failed.jsonl").read_text(), "jsonl")
-        assert one.conversation_id == "CA03"
-    else:
-        assert done.stdout or "--quiet" in command
-
-
-# The doctor.
-
-
-def test_every_check_is_described() -> None:
-    """The table has each check of `exporter doctor`, in its order; the others its fields."""
-    page = PAGES["docs/doctor.md"]
-    assert tuple(code(row[0])[0] for row in table(page, "check", "says")) == NAMES
-    (shown,) = (json.loads(block) for block in blocks(page, "json"))
-    rows = table(page, "field", "is")
-    fields = [code(row[0])[0] for row in rows]
-    assert ["schema_version", *fields[:2], "checks"] == list(shown)
-    assert [name.removeprefix("checks[].") for name in fields[2:]] == list(shown["checks"][0])
-    (words,) = (text for name, text in rows if "state" in name)
-    assert code(words) == [state.value for state in State]
-
-
-# The sandbox.
-
-
-def test_every_flag_of_the_sandbox_is_described() -> None:
-    """The table has each flag of `exporter sandbox`, and no others."""
-    flags = [code(row[0])[0].split()[0] for row in table(SANDBOX, "flag", "default")]
-    assert sorted([*flags, "--help", "-h"]) == sorted(OPTIONS["sandbox"])
-
-
-def test_defaults_of_the_sandbox_are_right() -> None:
-    """The defaults in the table are those of the program."""
-    shown = {
-        code(row[0])[0].split()[0]: code(row[1])[0]
-        for row in table(SANDBOX, "flag", "default")
-        if code(row[1])
-    }
-    audio = AudioSettings()
-    assert parse_call_seconds(shown.pop("--call-seconds")) == audio.seconds
-    group: Any = typer.main.get_command(cli.app)
-    defaults = {each.opts[0]: each.default for each in group.commands["sandbox"].params}
-    assert shown == {
-        "--host": defaults["--host"],
-        "--port": str(defaults["--port"]),
-        "--burst": str(Limits().burst),
-        "--latency": f"{Limits().latency:g}",
-        "--codec": audio.codec,
-        "--sample-rate": str(audio.sample_rate),
-        "--header-style": audio.header_style,
-        "--framing": World().framing,
-        "--redaction": audio.redaction,
-        "--comfort-noise": f"{audio.comfort_noise_dbfs:g}",
-        "--pii-share": f"{audio.pii_share:g}",
-        "--clock-skew": f"{defaults['--clock-skew']:g}",
-    }
-
-
-def test_flags_of_the_sandbox_stand_in_scenarios() -> None:
-    """The keys beside the flags are keys of scenario files."""
-    values = {"seconds": "[1, 2]", "codec": "alaw", "header_style": "list", "framing": "close"}
-    values |= {"redaction": "shorten", "comfort_noise_dbfs": "-50", "pii_share": "0.5"}
-    for *_, cell in table(SANDBOX, "flag", "default"):
-        for dotted in code(cell):
-            key = dotted.rpartition(".")[2]
-            text = "[{name: a, secret: b}]" if key == "keys" else values.get(key, "8000")
-            for part in reversed(dotted.split(".")):
-                text = f"{{{part}: {text}}}"
-            assert parse_scenario(text) != parse_scenario("{}") or key == "sample_rate"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from exporter.errors import DestinationError
+import pytest
+
+from exporter.errors import DestinationAwayError, DestinationError
 from exporter.ledger import Looked
 from exporter.model import Archived, AudioFormat, Direction, Recording, Redaction
-from exporter.planning import _on_disk
+from exporter.presence import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,11 +31,12 @@ class RottenSink:
             raise DestinationError("cannot read rotten: Input/output error")
         if path == "gone":
             raise FileNotFoundError(path)
+        if path == "away":
+            raise DestinationAwayError("cannot read away: the store does not answer")
         take(b"0123456789")
 
 
-async def test_recheck_survives_files_that_cannot_be_read() -> None:
-    """Rot is what `--recheck` is for: an unreadable file counts as changed, a gone one as gone."""
+async def rechecked(*paths: str) -> list[tuple[int | None, bool]]:
     sha256 = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
     recording = Recording("a", "p", "CA1", Direction.USER, Redaction.RAW)
     looked = [
@@ -43,9 +46,17 @@ async def test_recheck_survives_files_that_cannot_be_read() -> None:
             Archived(path, 10, sha256, WAV, datetime.now(UTC), None),
             collides=False,
         )
-        for number, path in enumerate(("sound", "rotten", "gone"))
+        for number, path in enumerate(paths)
     ]
+    return await on_disk(cast("Sink", RottenSink()), looked, recheck=True, stop=None)
 
-    found = await _on_disk(cast("Sink", RottenSink()), looked, recheck=True, stop=None)
 
-    assert found == [(10, True), (10, False), (None, True)]
+async def test_recheck_survives_files_that_cannot_be_read() -> None:
+    """Rot is what `--recheck` is for: an unreadable file counts as changed, a gone one as gone."""
+    assert await rechecked("sound", "rotten", "gone") == [(10, True), (10, False), (None, True)]
+
+
+async def test_recheck_blames_no_file_for_a_store_that_is_away() -> None:
+    """Sound recordings are not moved aside because the store did not answer for a while."""
+    with pytest.raises(DestinationAwayError):
+        await rechecked("sound", "away")
