@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer.main
+from msgspec.structs import replace
 
 from exporter import cli
 from exporter.loader import open_manifest

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from exporter.errors import FetchError, PolicyError
 from exporter.model import Direction, Recording, Redaction, Surface
@@ -123,11 +121,8 @@ async def test_a_body_that_is_left_early_is_not_read_by_the_next() -> None:
     """Who stops in the middle of a body costs a connection, never a wrong recording."""
     world = World(keys=WORLD.keys, audio=AudioSettings(seconds=(60, 60)))
     async with Sandbox(world=world) as sandbox, client_of(sandbox.base_url) as client:
-        async with (
-            client.open(RECORDING, KEY) as body,
-            contextlib.aclosing(body.chunks()) as chunks,
-        ):
-            assert (await anext(chunks)).startswith(b"RIFF")
+        async with client.open(RECORDING, KEY) as body:
+            assert (await anext(body.chunks())).startswith(b"RIFF")
         assert (await fetched(client)).body == world.call("acme", "shop", "CA1").wav(redacted=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -38,9 +38,6 @@ from tests.clients import (
     failure,
     fetch,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 # Long enough to connect to this machine, short enough to wait for.
 BRIEF = Timeouts(connect=20, read=0.1, total=20)
@@ -296,8 +293,12 @@ async def test_a_whole_body_is_whole_though_the_library_complains() -> None:
     """Some versions of the library raise after the last byte: all that was promised has come."""
 
     class Content:
-        async def iter_any(self) -> AsyncIterator[bytes]:
-            yield WAV
+        def __init__(self) -> None:
+            self.left = [WAV]
+
+        async def readany(self) -> bytes:
+            if self.left:
+                return self.left.pop()
             raise aiohttp.ClientPayloadError("ContentLengthError")
 
     @dataclass

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.errors import ArchiveBusyError, DestinationError, ErrorKind
 from exporter.ledger import Ledger, schema

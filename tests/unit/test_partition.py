@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.model import (
     Archived,
