@@ -98,15 +98,24 @@ class Layout:
         return [mounted(mount, folder) for mount in (*self.mounts, "")]
 
     def _project(self, recording: Recording) -> str:
-        account, project = path_part(recording.account_id), path_part(recording.project_id)
-        if self.style is LayoutStyle.HIVE:
-            return f"account_id={account}/project_id={project}"
-        return f"{account}/{project}"
+        return _project(self.style, recording.account_id, recording.project_id)
 
     def _partition(self, recording: Recording) -> str:
         date = self.date(recording.started_at)
-        key = "date=" if self.style is LayoutStyle.HIVE else ""
-        return f"{self._project(recording)}/{key}{date}"
+        return _partition(self.style, recording.account_id, recording.project_id, date)
+
+
+def _project(style: LayoutStyle, account_id: str, project_id: str) -> str:
+    account, project = path_part(account_id), path_part(project_id)
+    if style is LayoutStyle.HIVE:
+        return f"account_id={account}/project_id={project}"
+    return f"{account}/{project}"
+
+
+@lru_cache(maxsize=4096)
+def _partition(style: LayoutStyle, account_id: str, project_id: str, date: str) -> str:
+    key = "date=" if style is LayoutStyle.HIVE else ""
+    return f"{_project(style, account_id, project_id)}/{key}{date}"
 
 
 @lru_cache(maxsize=4096)

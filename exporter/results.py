@@ -240,10 +240,17 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     results: list[Result]
 
 
+_MILLISECOND: Final = 1000  # microseconds
+_FINE: Final = "milliseconds"
+_BEFORE_OFFSET: Final = -len("+00:00")
+
+
 def timestamp(moment: datetime) -> str:
     """UTC to the millisecond, with `Z`; whole seconds stay whole."""
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.removesuffix("+00:00").removesuffix(".000") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text = moment.isoformat(timespec="seconds" if moment.microsecond < _MILLISECOND else _FINE)
+    return f"{text[:_BEFORE_OFFSET]}Z"
 
 
 def to_audio(audio: AudioFormat) -> AudioInfo:

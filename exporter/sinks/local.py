@@ -213,7 +213,7 @@ class LocalSink:
 
     async def entries(self, path: str = "") -> AsyncIterator[list[Entry]]:
         """Walks the folder, depth first."""
-        walk = self._stat_all(self.root / path, f"{path}/" if path else "")
+        walk = self._stat_all(str(self.root / path), f"{path}/" if path else "")
         while batch := await in_thread(lambda: list(islice(walk, _ENTRIES))):
             yield batch
 
@@ -338,9 +338,9 @@ class LocalSink:
                     sizes.append(None)
         return sizes
 
-    def _stat_all(self, folder: Path, prefix: str) -> Iterator[Entry]:
+    def _stat_all(self, folder: str, prefix: str) -> Iterator[Entry]:
         for path, entry in self._walk(folder, prefix):
-            with translated(self.root / path, verb="read"):
+            with translated(entry.path, verb="read"):
                 try:
                     status = entry.stat()
                 except FileNotFoundError:  # gone meanwhile, or a link that leads nowhere
@@ -348,7 +348,7 @@ class LocalSink:
             yield Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def _walk(
-        self, folder: Path, prefix: str, *, deep: bool = True
+        self, folder: str, prefix: str, *, deep: bool = True
     ) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Files, one listing open on each level: a folder's names are never all in memory."""
         with translated(folder, verb="read"):
@@ -362,14 +362,17 @@ class LocalSink:
                     if not entry.is_dir():
                         yield path, entry
                     elif deep:
-                        yield from self._walk(folder / entry.name, f"{path}/")
+                        yield from self._walk(f"{folder}/{entry.name}", f"{path}/")
 
     def _sweep(self, runs: Collection[str] | None, folders: Iterable[str] | None) -> int:
         if folders is None:
-            found = self._walk(self.root, "")
+            found = self._walk(self._place, "")
         else:
-            prefixes = [(self.root / folder, f"{folder}/" if folder else "") for folder in folders]
-            found = (each for one in prefixes for each in self._walk(*one, deep=False))
+            places = [
+                (f"{self._place}/{folder}", f"{folder}/") if folder else (self._place, "")
+                for folder in folders
+            ]
+            found = (each for one in places for each in self._walk(*one, deep=False))
         removed = 0
         for path, entry in found:
             if self._is_left_by(entry.name, runs):
