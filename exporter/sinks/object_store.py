@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from exporter.sinks.store_options import StoreOptions
 
 CHECKSUM: Final = "sha256"  # the metadata that tells a recording's digest
-_IN_MEMORY: Final = 48 * 1024 * 1024  # of recordings over 1 MiB that are under way
+_IN_MEMORY: Final = 48 * 1024 * 1024  # of recordings of 2 MiB and more that are under way
 _LISTED: Final = 1000  # objects that stores tell of with one request
 _CREATES: Final = 3  # tries where what was in the way has gone meanwhile
 
