@@ -128,6 +128,16 @@ async def test_an_authority_that_is_named_is_trusted(certificate: Path) -> None:
         assert (await fetch(server.origin, ca_file=certificate)).body == b"RIFF"
 
 
+async def test_the_systems_authorities_are_trusted(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `ca_file` those count that OpenSSL finds where the system keeps them."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nRIFF"
+    async with Raw(answer, tls=server_tls(certificate)) as server:
+        assert (await fetch(server.origin)).body == b"RIFF"
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "no certificate", "folder"])
 def test_an_authority_file_that_cannot_be_used(kind: str, tmp_path: Path) -> None:
     """A `ca_file` that is none is refused before the run begins, with its name."""
