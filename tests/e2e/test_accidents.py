@@ -36,7 +36,7 @@ def test_a_killed_run_is_told_and_tidied_up_by_the_next(
     """After `kill -9` the next run removes the half-written file and tells the dead one."""
     stuck = start_sandbox(
         world=World(audio=AudioSettings(seconds=(200, 200))),
-        scenario=[Rule(match=Match(conversation="CA2"), action=Stall(after_bytes=2_000_000))],
+        scenario=[Rule(match=Match(conversation="CA2"), action=Stall(after_bytes=2_500_000))],
     )
     job = exporter.write("job.yaml", JOB)
     process = exporter.start("run", job, "--base-url", stuck.base_url, "-j", 2)
