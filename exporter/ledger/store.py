@@ -244,9 +244,9 @@ class Ledger(Comparing, Runs):
         ).fetchone()
         errors = self._db.execute(
             "SELECT coalesce(error_code, error_kind,"
-            " CASE coalesce(status, ?1) WHEN ?1 THEN ?1 END) AS name, count(*) FROM outcomes"
-            " WHERE name IS NOT NULL GROUP BY name ORDER BY name",
-            (Status.CANCELLED,),
+            " CASE coalesce(status, :cancelled) WHEN :cancelled THEN :cancelled END) AS name,"
+            " count(*) FROM outcomes WHERE name IS NOT NULL GROUP BY name ORDER BY name",
+            {"cancelled": Status.CANCELLED},
         )
         (carried_over,) = self._db.execute(
             "SELECT count(*) FROM outcomes WHERE carried_over"
