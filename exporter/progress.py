@@ -62,6 +62,13 @@ _FINDING: Final = {
     "unexpected": "not a file that belongs into an archive",
     "unrecorded": "a recording that is not on record",
 }
+_FETCH_AGAIN = (
+    "`exporter run` with their manifest fetches again what is missing or has the wrong size, with"
+    " --recheck also what is corrupt."
+)
+_MOVE_AWAY = (
+    "What is on no record stays where it is: look at it, and move away what does not belong there."
+)
 
 
 def size(count: float) -> str:
@@ -322,6 +329,10 @@ def print_findings(
         f"{_count(tally.recorded, 'recording')} on record, {size(tally.bytes_read)} read back,"
         f"{by_checksum} {_count(tally.warnings, 'warning')}"
     )
+    if tally.missing or tally.corrupt:
+        console.print(f"hint: {_FETCH_AGAIN}", markup=False)
+    if tally.unexpected or tally.unrecorded:
+        console.print(f"hint: {_MOVE_AWAY}", markup=False)
 
 
 def print_checks(checks: Sequence[Check]) -> None:
