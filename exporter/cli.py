@@ -51,10 +51,12 @@ def main_options(
 
 
 app.command()(cli_run.run)
-app.command()(cli_run.plan)
+app.command(short_help="Say what `run` would do with the same flags; download nothing.")(
+    cli_run.plan
+)
 
 
-@app.command()
+@app.command(short_help="Write a manifest of the conversations that the API lists.")
 def discover(
     *,
     account: Annotated[str, typer.Option(metavar="A", help="The account.")],
@@ -132,12 +134,16 @@ def discover(
         )
 
 
-app.command()(cli_archive.verify)
-app.command()(cli_archive.status)
-app.command()(cli_archive.retry)
+app.command(short_help="Read ARCHIVE back and compare it with what is recorded.")(
+    cli_archive.verify
+)
+app.command(short_help="Say what ARCHIVE lacks, since when, and how its runs ended.")(
+    cli_archive.status
+)
+app.command(short_help="Ask again for what is pending or failed in ARCHIVE.")(cli_archive.retry)
 
 
-@app.command()
+@app.command(short_help="Check key, region, host, disk and more before a run.")
 def doctor(
     manifest: OptionalManifest = None,
     *,
@@ -178,5 +184,9 @@ def schema(
         typer.echo(schemas.schema(name))
 
 
-app.command()(cli_practice.sandbox)
-app.command()(cli_practice.demo)
+app.command(short_help="Serve a local imitation of the API, with faults on request.")(
+    cli_practice.sandbox
+)
+app.command(short_help="Export a dozen conversations from the sandbox, and verify them.")(
+    cli_practice.demo
+)

@@ -143,10 +143,7 @@ class _Reading:
                 )
                 self._note("config", "can be used")
                 count = self._take(opened, settings)
-            self._note(
-                "manifest",
-                f"conversations: {count:,}, in so many projects: {len(self.projects):,}",
-            )
+            self._note("manifest", f"conversations: {count:,}; projects: {len(self.projects):,}")
         self._choose(what, settings)
         return settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,11 @@ _STATUS_OF_KIND = {
     ErrorKind.CONVERSATION_NOT_FOUND: Status.NOT_FOUND,
     ErrorKind.GONE: Status.GONE,
     ErrorKind.CANCELLED: Status.CANCELLED,
+}
+_LEVEL = {
+    Status.FAILED: logging.ERROR,
+    # A stop was told already; and these are only the few that had been handed out by then.
+    Status.CANCELLED: logging.DEBUG,
 }
 
 
@@ -120,8 +126,8 @@ class Fetcher:
                 correlation_id=outcome.archived.correlation_id,
             )
         elif outcome.error:
-            log = self._log.error if outcome.status is Status.FAILED else self._log.warning
-            log(
+            self._log.log(
+                _LEVEL.get(outcome.status, logging.WARNING),
                 f"recording.{outcome.status}",
                 recording=str(recording),
                 kind=outcome.error.kind,

@@ -44,7 +44,13 @@ def _head(standing: Standing) -> str:
     )
     count = standing.archived
     head = f"{standing.archive}: {count} recording{'' if count == 1 else 's'} archived; "
-    head += f"missing: {numbers}" if numbers else "nothing is missing that was asked for"
+    if numbers:
+        head += f"missing: {numbers}"
+    elif standing.not_reached:
+        head += "no failure is on record"
+    else:
+        head += "nothing is missing that the latest run was asked for"
+    head += _not_reached(standing)
     left = standing.undescribed
     if left.waiting or left.failed or left.not_found:
         head += (
@@ -58,6 +64,21 @@ def _head(standing: Standing) -> str:
             f" since {_moment(held.since)}"
         )
     return head
+
+
+def _not_reached(standing: Standing) -> str:
+    """What the latest run was asked for besides, and what to do about it."""
+    number = standing.not_reached
+    if not number:
+        return ""
+    recordings = f"{number} recording{'' if number == 1 else 's'}"
+    latest = standing.runs[0].run_id
+    if standing.held_by is not None and standing.held_by.run_id == latest:
+        return f"\n{recordings} still to come in the run that goes on"
+    return (
+        f"\n{recordings} not reached: run {latest} ended before it came to them;"
+        " run its manifest again"
+    )
 
 
 def _groups(groups: list[Group]) -> Table:

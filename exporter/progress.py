@@ -62,6 +62,13 @@ _FINDING: Final = {
     "unexpected": "not a file that belongs into an archive",
     "unrecorded": "a recording that is not on record",
 }
+_FETCH_AGAIN = (
+    "`exporter run` with their manifest fetches again what is missing or has the wrong size, with"
+    " --recheck also what is corrupt."
+)
+_MOVE_AWAY = (
+    "What is on no record stays where it is: look at it, and move away what does not belong there."
+)
 
 
 def size(count: float) -> str:
@@ -200,14 +207,14 @@ def print_report(report: Report) -> None:
     _print_numbers(console, summary)
     if (summary.expiring or summary.expired) and report.retention is not None:
         words = _expiry(summary, report.retention, report.expiry_warning)
-        console.print(words, style="red", markup=False)
+        say(console, words, style="red")
     for window in run.discovered:
         _print_window(console, window)
     for project, finding in report.pii_access.items():
         state = finding.state.replace("_", " ")
         bad = finding.state is PiiAccessState.SUSPECTED_MISSING
         words = f"PII access in {'/'.join(project)}: {state} ({finding.reason})"
-        console.print(words, style="red" if bad else None, markup=False)
+        say(console, words, style="red" if bad else None)
     if report.policy:
         _print_trouble(console, f"policy broken: {report.policy.message}", report.policy.hint)
     if report.reason:
@@ -227,32 +234,38 @@ def _print_places(console: Console, report: Report) -> None:
 
 
 def _print_numbers(console: Console, summary: Summary) -> None:
-    console.print(
+    say(
+        console,
         f"{size(summary.bytes)} and {duration(summary.audio_seconds)} of audio"
         f" in {duration(summary.elapsed_seconds)}; {_count(summary.requests, 'request')},"
         f" {_count(summary.retries, 'retry', 'retries')},"
-        f" {_count(summary.rate_limited, 'time')} rate limited"
+        f" {_count(summary.rate_limited, 'time')} rate limited",
     )
     if summary.errors:
         reasons = (f"{name} ({count})" for name, count in summary.errors.items())
-        console.print(f"not exported: {', '.join(reasons)}", style="red", markup=False)
+        say(console, f"not exported: {', '.join(reasons)}", style="red")
     if (described := summary.metadata) is not None:
         bad = described.failed or described.cancelled
         console.print(_metadata(described), style="red" if bad else None)
 
 
 def _print_trouble(console: Console, words: str, hint: str) -> None:
-    console.print(words, style="red", markup=False)
+    say(console, words, style="red")
     if hint:
-        console.print(f"hint: {hint}", markup=False)
+        say(console, f"hint: {hint}")
+
+
+def say(console: Console, words: str, *, style: str | None = None) -> None:
+    """A sentence: on a terminal broken between words, elsewhere in one line."""
+    console.print(words, style=style, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _print_window(console: Console, window: WindowInfo) -> None:
     """What a run can vouch for of a window, or what speaks against it."""
     where = f"{window.account_id}/{window.project_id} from {window.start} to {window.end}"
-    console.print(f"conversations in {where}: {equation(window)}", markup=False)
+    say(console, f"conversations in {where}: {equation(window)}")
     for objection in objections(window):
-        console.print(f"in {where}: {objection}", style="red", markup=False)
+        say(console, f"in {where}: {objection}", style="red")
 
 
 def print_preview(found: Preview, archive: str, listed: Sequence[Discovered] = ()) -> None:
@@ -322,6 +335,10 @@ def print_findings(
         f"{_count(tally.recorded, 'recording')} on record, {size(tally.bytes_read)} read back,"
         f"{by_checksum} {_count(tally.warnings, 'warning')}"
     )
+    if tally.missing or tally.corrupt:
+        console.print(f"hint: {_FETCH_AGAIN}", markup=False)
+    if tally.unexpected or tally.unrecorded:
+        console.print(f"hint: {_MOVE_AWAY}", markup=False)
 
 
 def print_checks(checks: Sequence[Check]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -93,6 +95,8 @@ def if_killed(job: Job, run_id: str, started_at: datetime, archive: str) -> RunI
         started_at=timestamp(started_at),
         finished_at=timestamp(started_at),
         exporter_version=__version__,
+        host=os.uname().nodename,
+        user=_user(),
         status=RunStatus.INTERRUPTED,
         exit_code=_KILLED,
         manifest=ManifestInfo(path=job.manifest_path, sha256=job.manifest_sha256),
@@ -100,6 +104,15 @@ def if_killed(job: Job, run_id: str, started_at: datetime, archive: str) -> RunI
         surface=job.settings.api.surface,
         config=job.settings.model_dump(mode="json"),
     )
+
+
+def _user() -> str:
+    """The account that this process runs as: its name, or its number where it has none."""
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # usual in containers
+        return str(number)
 
 
 def _begun(left: LeftRun) -> RunInfo | None:

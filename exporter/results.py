@@ -120,6 +120,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     started_at: Time
     finished_at: Time
     exporter_version: str
+    host: str | None = None
+    user: str | None = None
     status: RunStatus
     exit_code: int
     manifest: ManifestInfo

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from exporter import log
 from exporter.credentials import Credentials
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from exporter.settings import Flag, Settings
     from exporter.window import Query, Window
 
+_log = structlog.get_logger()
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_FIRST_SIGNAL = "what is under way has 20 seconds to finish; a second signal rolls it back at once"
 _CUT_SHORT = "interrupted before the results were written; what is archived stays"
 
 
@@ -204,6 +207,8 @@ async def _export(job: Job, watcher: Watcher, hide: Callable[[], None]) -> Repor
         nonlocal is_hurried
         if not stop.requested:
             stop.request(StopReason.of_signal(number))
+            # Without a word people take the wait for a hang, and kill the process.
+            _log.warning("run.stopping", signal=number.name, note=_FIRST_SIGNAL)
         elif not is_hurried:  # which the run may be already, because its grace is over
             is_hurried = True
             stop.hurry.set()

@@ -70,7 +70,11 @@ class Undescribed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What `status` says, but for the recordings themselves."""
+    """What `status` says, but for the recordings themselves.
+
+    `not_reached` are recordings that the latest run was asked for and did not come to, because it
+    ended early; or, while it goes on, those that it has still to do. None of them counts elsewhere.
+    """
 
     schema_version: int = 1
     archive: str
@@ -80,6 +84,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     failed: Count
     not_found: Count
     gone: Count
+    not_reached: Count
     undescribed: Undescribed
     oldest: Time | None
     groups: list[Group]
@@ -112,6 +117,7 @@ def standing_of(archive: str, holder: SinkHolder | None, ledger: Ledger) -> Stan
         held_by=_holder(holder) if holder else None,
         archived=ledger.recordings(),
         **counts,
+        not_reached=ledger.not_reached(),
         undescribed=Undescribed(
             waiting=waiting,
             failed=failed,

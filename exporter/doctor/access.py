@@ -97,9 +97,10 @@ def judged(error: FetchError, project: Project, settings: Settings) -> Check:
     """What an answer says about key, project, region and host."""
     if error.kind in _ADMITTED:
         return _accepted(project)
-    told = error.message + (f", {error.code}" if error.code else "")
+    references = [error.code] if error.code else []
     if error.correlation_id:
-        told += f" (correlation id {error.correlation_id})"
+        references.append(f"correlation id {error.correlation_id}")
+    told = error.message + (f" ({', '.join(references)})" if references else "")
     if error.kind is ErrorKind.RATE_LIMITED:
         message = f"the API takes no more requests for now: {told}"
         mend = "Try again later; another program may be using the same key."

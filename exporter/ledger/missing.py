@@ -248,6 +248,20 @@ class MissingRecordings(Knowledge):
             for run_id, started_at, finished_at, status, exit_code in found
         ]
 
+    def not_reached(self) -> int:
+        """Recordings that the latest run was asked for and did not come to, or has still to do.
+
+        What is archived, or remembered as missing since an earlier run, is not counted again.
+        """
+        (count,) = self._db.execute(
+            "SELECT count(*) FROM outcomes o WHERE coalesce(o.status, 'cancelled') = 'cancelled'"
+            " AND NOT EXISTS (SELECT 1 FROM missing m"
+            "  WHERE m.conversation = o.conversation AND m.variant = o.variant)"
+            " AND NOT EXISTS (SELECT 1 FROM recordings r"
+            "  WHERE r.conversation = o.conversation AND r.variant = o.variant)"
+        ).fetchone()
+        return int(count)
+
     def recordings(self) -> int:
         """How many recordings are archived; versions count once."""
         (count,) = self._db.execute("SELECT count(*) FROM recordings WHERE version = 1").fetchone()

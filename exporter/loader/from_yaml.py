@@ -50,6 +50,11 @@ _EXAMPLE = (
     "A manifest begins with the line 'version: 1' and has a list of entries under 'conversations:',"
     " or of queries under 'discover:'."
 )
+_PLACES = (
+    "Entries stand under 'conversations:', what they share under 'defaults:', settings under"
+    " 'config:' or in a file given with --config."
+)
+_OTHER_FORMATS = "On standard input JSON lines need --manifest-format jsonl, and CSV needs csv."
 
 
 class YamlManifest:
@@ -112,7 +117,7 @@ class YamlManifest:
                 first,
                 f"found {describe(first)}, expected a manifest: a mapping with the keys"
                 f" {', '.join(_TOP_KEYS)}",
-                hint=_EXAMPLE,
+                hint=self._hint(_EXAMPLE),
             )
         reader.check_collection(first, "mapping")
         while (key := self._top_key()) != "conversations":
@@ -125,6 +130,11 @@ class YamlManifest:
             self._read_top_value(key)
         self._begin_conversations(first)
 
+    def _hint(self, hint: str) -> str:
+        """What is no manifest in YAML may be one in another format, which no file name tells."""
+        is_named = self._reader.text.name != "<stdin>"
+        return hint if is_named else f"{hint} {_OTHER_FORMATS}"
+
     def _top_key(self) -> str | None:
         """The next key of the manifest, checked; None at its end."""
         reader = self._reader
@@ -136,7 +146,7 @@ class YamlManifest:
         reader.check_scalar(event)
         key: str = event.value
         if key not in _TOP_KEYS:
-            raise reader.problem(event, unknown_key(key, _TOP_KEYS))
+            raise reader.problem(event, unknown_key(key, _TOP_KEYS), hint=self._hint(_PLACES))
         if key in self._seen:
             raise self._fields.twice(event, key, self._seen[key])
         self._seen[key] = event

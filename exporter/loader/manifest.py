@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -143,6 +144,12 @@ def _format(path: str, wanted: str | None) -> ManifestFormat:
         return ManifestFormat.YAML
     ending = Path(path).suffix.lower()
     if ending not in _FORMAT_OF_ENDING:
+        if os.path.isdir(path):  # noqa: PTH112 (`Path.is_dir` raises where it may not look)
+            raise ManifestError(
+                "found a folder, expected a manifest",
+                location=Location(path),
+                hint="The manifest is named first; the archive is named with --output.",
+            )
         found = f"the ending {show(ending)}" if ending else "no ending"
         raise ManifestError(
             f"found {found}, expected one of: {', '.join(_FORMAT_OF_ENDING)}",

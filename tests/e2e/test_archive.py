@@ -191,7 +191,10 @@ def test_verify_tells_every_kind_of_difference(archive: Path, exporter: Command)
     lose_ledger(archive)
     code, found = verified(exporter, archive)
     assert (code, statuses(found), found["source"]) == (6, expected, "partition manifests")
-    assert exporter("verify", archive).exit_code == 6
+    told = exporter("verify", archive)
+    assert told.exit_code == 6
+    assert "hint: `exporter run` with their manifest fetches again what is missing" in told.stdout
+    assert "hint: What is on no record stays where it is" in told.stdout
 
 
 def test_verify_leaves_the_archive_as_it_was(archive: Path, exporter: Command) -> None:

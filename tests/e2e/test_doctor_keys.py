@@ -89,7 +89,8 @@ def test_a_key_that_does_not_open_the_project(
     arguments = ("--account", "a", "--project", project, "--base-url", calls.base_url)
     found = examined(exporter, *arguments, code=code)
     assert words in found.of("key")["message"]
-    assert "correlation id" in found.of("key")["message"]
+    assert ", correlation id" in found.of("key")["message"]
+    assert "., " not in found.of("key")["message"]
     assert found.state("pii_access") == "skipped"
 
 

@@ -239,6 +239,32 @@ def test_status_for_people(exporter: Command, late: Sandbox) -> None:
     assert all(f"never-{number} combined.redacted" in whole.stdout for number in range(25))
 
 
+def test_status_tells_what_a_stopped_run_did_not_reach(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Nobody is told that nothing is missing, until a run went to its end."""
+    once = Match(conversation="refused", attempts=Times(1, 1))
+    sandbox = start_sandbox(scenario=[Rule(match=once, action=Respond(422))])
+    names = [f"CA{number}" for number in range(60)]
+    exporter.write("job.yaml", job("refused", *names))
+    exporter.write("rest.yaml", job(*names))
+    api = ("--base-url", sandbox.base_url)
+    stopped = exporter("run", "job.yaml", *api, "--max-failures", 1, "-j", 1)
+    assert stopped.exit_code == 8, stopped.stderr
+    found = status(exporter)
+    assert found["failed"] == 1
+    assert found["not_reached"] == 60 - found["archived"] > 0
+    left, run = found["not_reached"], found["runs"][0]["run_id"]
+    told = exporter("status", exporter.archive).stdout
+    assert f"{left} recordings not reached: run {run} ended" in told
+
+    exporter("run", "rest.yaml", *api)
+    assert status(exporter)["not_reached"] == 0
+    exporter("run", "job.yaml", *api)
+    told = exporter("status", exporter.archive).stdout
+    assert "61 recordings archived; nothing is missing that the latest run was asked for" in told
+
+
 async def test_status_says_who_holds_the_archive(exporter: Command, sandbox: Sandbox) -> None:
     """While a run goes on, `status` names it; afterwards nobody."""
     exporter.write("job.yaml", job("CA1"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import stat
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -355,6 +357,25 @@ def test_plan_says_what_run_would_do_and_touches_nothing(
     exporter("run", "job.yaml", "--base-url", sandbox.base_url)
     after = json.loads(exporter("plan", "job.yaml", "--json").stdout)
     assert (after["new"], after["archived"]) == (0, 3)
+
+
+@pytest.mark.in_process
+@pytest.mark.parametrize("has_name", [True, False])
+def test_the_results_say_who_ran_it(
+    exporter: Command, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, *, has_name: bool
+) -> None:
+    """Machine and account are on record; in a container the account may have no name."""
+
+    def account(number: int) -> SimpleNamespace:
+        if not has_name:
+            raise KeyError(number)
+        return SimpleNamespace(pw_name="night-job")
+
+    monkeypatch.setattr("pwd.getpwuid", account)
+    manifest = exporter.write("job.yaml", "version: 1\nconversations: []\n")
+    run = exporter("run", manifest, "--base-url", sandbox.base_url).results()["run"]
+    assert run["host"] == os.uname().nodename
+    assert run["user"] == ("night-job" if has_name else str(os.geteuid()))
 
 
 def test_results_are_also_written_where_asked(exporter: Command, sandbox: Sandbox) -> None:

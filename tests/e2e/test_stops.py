@@ -116,6 +116,8 @@ def test_a_signal_lets_finish_what_is_under_way(
     assert process.returncode == code
     assert "Traceback" not in text
     assert f"interrupted by {number.name}" in text
+    assert "recording.cancelled" not in text
+    assert f"a second signal rolls it back at once signal={number.name}" in text.replace("'", "")
     files = no_partial_file(exporter, sandbox)
     (results,) = exporter.archive.glob("_exporter/runs/*/results.json")
     content = results.read_text()

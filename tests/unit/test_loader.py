@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -287,6 +288,7 @@ def test_the_option_overrides_the_ending(tmp_path: Path) -> None:
     [
         ("missing.yaml", None, "missing.yaml: the manifest cannot be opened: No such file"),
         ("folder.yaml", None, "folder.yaml: the manifest cannot be opened: Is a directory"),
+        ("folder", None, "folder: found a folder, expected a manifest"),
         ("a\0b.yaml", None, "cannot be opened: this is no file name"),
         ("jobs.txt", None, "jobs.txt: found the ending '.txt', expected one of: .yaml, .yml"),
         ("jobs", None, "jobs: found no ending, expected one of: .yaml"),
@@ -298,6 +300,7 @@ def test_a_file_that_cannot_be_opened_is_explained(
 ) -> None:
     """Missing, a folder, an unknown ending or format: one sentence that says which."""
     (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "folder").mkdir()
     with pytest.raises(ManifestError) as caught:
         open_manifest(f"{tmp_path}/{name}", format=form)
     assert expected in str(caught.value)
@@ -309,6 +312,26 @@ def test_closed_standard_input_is_explained() -> None:
     """`-` without standard input says so."""
     with pytest.raises(ManifestError, match="standard input is closed"):
         open_manifest("-")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"id": "CA1", "account_id": "a", "project_id": "p"}\n', "id,account_id\nCA1,a\n"]
+)
+def test_another_format_from_standard_input_is_told_how_to_say_so(text: str) -> None:
+    """No file name tells the format there, so the hint names the flag."""
+    with pytest.raises(ManifestError) as caught:
+        open_manifest("-", stdin=BytesIO(text.encode()))
+    assert "--manifest-format jsonl" in caught.value.hint
+
+
+def test_a_config_in_place_of_a_manifest_is_told_where_it_belongs(tmp_path: Path) -> None:
+    """Settings at the top of a manifest: the hint says where they are read."""
+    path = tmp_path / "config.yaml"
+    path.write_text("api: {region: uk-1}\n", encoding="utf-8")
+    with pytest.raises(ManifestError) as caught:
+        open_manifest(str(path))
+    assert "--config" in caught.value.hint
+    assert "--manifest-format" not in caught.value.hint
 
 
 def test_a_refused_file_is_closed(tmp_path: Path) -> None:
