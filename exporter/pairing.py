@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from exporter.ledger import Ledger, LedgerThread, Pair
-    from exporter.model import Archived
+    from exporter.model import Archived, Recording
     from exporter.sinks.base import Sink
 
 _PAGE = 500  # recordings compared and recorded at a time
 _WAITING = 100  # batches of recordings; of more the ledger tells when the downloads have ended
 _MOST_SPANS_LOGGED = 10
+_MOST_REMEMBERED = 1000  # damaged pairs; more of them are read and told of twice
 
 _log = structlog.get_logger()
 
@@ -62,6 +63,7 @@ class Pairing:
         self._stop = stop
         self._archived: asyncio.Queue[Sequence[int] | None] = asyncio.Queue()
         self._count = 0
+        self._unreadable: set[Recording] = set()
 
     def offer(self, numbers: Sequence[int]) -> None:
         """These recordings of the run are archived now, as the ledger numbers them."""
@@ -110,6 +112,8 @@ class Pairing:
         self, pairs: list[Pair], executor: ThreadPoolExecutor
     ) -> AsyncIterator[Compared]:
         for pair in pairs:
+            if pair.recording in self._unreadable:
+                continue
             try:
                 found = await self._compare(pair, executor)
             except _StoppedError:
@@ -121,6 +125,8 @@ class Pairing:
                     reason=getattr(error, "message", "") or str(error),
                     consequence="not compared; --recheck fetches damaged files again",
                 )
+                if len(self._unreadable) < _MOST_REMEMBERED:
+                    self._unreadable.add(pair.recording)
                 continue
             _tell(pair, found)
             recording = pair.recording

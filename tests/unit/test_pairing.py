@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import structlog
 
 from exporter.ledger import Compared, LedgerThread, Pair
 from exporter.model import (
@@ -124,6 +125,23 @@ class Told(Book):
     def record_pairs(self, compared: list[Compared], now: datetime) -> None:
         super().record_pairs(compared, now)
         self.recorded.release()
+
+
+async def test_a_damaged_pair_is_told_of_once() -> None:
+    """What could not be read beside the downloads is not read and told of again after them."""
+    plain, files = of(2)
+    book = Told(plain.pairs)
+    files.files["CA0.raw"] = b"something else"
+    with structlog.testing.capture_logs() as told:
+        async with LedgerThread() as thread:
+            pairing = pairing_of(book, files, thread)
+            beside = asyncio.create_task(pairing.beside())
+            pairing.offer([0, 1])
+            await asyncio.to_thread(book.recorded.acquire)
+            pairing.close()
+            await beside
+            assert await pairing.run() == 1
+    assert [one["event"] for one in told].count("pair.unreadable") == 1
 
 
 async def test_pairs_are_compared_while_downloads_go_on() -> None:
