@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import structlog
-
 from exporter import __version__, log
 from exporter.certificate import REASONS
 from exporter.credentials import Credentials
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 
-_log = structlog.get_logger()
+_log = log.get_logger()
 
 
 def discover(

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from exporter import log
 from exporter.credentials import Credentials
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from exporter.settings import Flag, Settings
     from exporter.window import Query, Window
 
-_log = structlog.get_logger()
+_log = log.get_logger()
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _FIRST_SIGNAL = "what is under way has 20 seconds to finish; a second signal rolls it back at once"
 _CUT_SHORT = "interrupted before the results were written; what is archived stays"

@@ -46,11 +46,12 @@ def test_authorities_are_not_found_until_afterwards(
     assert "SSL_CERT_DIR" not in os.environ
 
 
-def test_a_run_starts_without_what_it_does_not_use() -> None:
-    """Neither the library of the progress bar nor that of object stores is imported for a run."""
+@pytest.mark.parametrize("module", ["running", "discovering", "checking", "consulting", "inquiry"])
+def test_a_command_starts_without_what_it_does_not_use(module: str) -> None:
+    """Neither the library of the progress bar nor that of object stores is imported at first."""
     unused = {"rich", "obstore", "pygments"}
     told = subprocess.run(
-        [sys.executable, "-c", "import exporter.running, sys; print(*sys.modules)"],
+        [sys.executable, "-c", f"import exporter.{module}, sys; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
