@@ -291,6 +291,7 @@ def test_a_database_makes_a_manifest() -> None:
     writer.writerow([column[0] for column in cursor.description])
     writer.writerows(cursor)
     database.close()
+    database.close()
     (one,) = conversations(text.getvalue(), "csv")
     assert one.conversation_id == "CA01"
     assert one.started_at == datetime.fromisoformat("2026-05-21T22:14:03Z")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -111,7 +112,7 @@ PRAGMA user_version = 1;
 def test_a_ledger_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
     """Recordings and runs of an old file are all there, in partitions that want a manifest."""
     path = tmp_path / "ledger.sqlite"
-    with sqlite3.connect(path) as old:
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
         old.executescript(VERSION_1)
     old.close()
     ledger = Ledger(path)
@@ -128,7 +129,7 @@ def test_a_ledger_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
     assert ledger.knows_run("r1")
     assert ledger.left_run() is None
     ledger.close()
-    with sqlite3.connect(path) as again:
+    with contextlib.closing(sqlite3.connect(path)) as again, again:
         assert again.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
         assert again.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     again.close()
@@ -140,7 +141,7 @@ def test_a_ledger_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     """A file of version 1 that cannot be migrated is left as it was."""
     path = tmp_path / "ledger.sqlite"
-    with sqlite3.connect(path) as old:
+    with contextlib.closing(sqlite3.connect(path)) as old, old:
         old.executescript(VERSION_1)
         old.execute("CREATE TABLE partitions (in_the_way)")
     old.close()
@@ -158,7 +159,7 @@ def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
         ("versioned", "PRAGMA user_version = 1; CREATE TABLE t (x)", "not a ledger"),
     ):
         path = tmp_path / name
-        with sqlite3.connect(path) as db:
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
             db.executescript(script)
         db.close()
         with pytest.raises(DestinationError, match=word):

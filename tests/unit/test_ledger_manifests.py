@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ def test_a_ledger_of_version_3_reads_every_manifest_once_more(tmp_path: Path) ->
     old.learn(SHOP, "tag-1", [(recording(), archived())])
     old.close()
     current = tables(path)
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         back_to_version_4(db)
         db.execute("DROP TABLE also_held")
         db.execute("PRAGMA user_version = 3")

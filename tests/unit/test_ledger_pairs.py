@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -232,7 +233,7 @@ def test_a_ledger_without_pairs_gets_them(tmp_path: Path) -> None:
     old = Ledger(path)
     run(old, [recording("CA1", RAW), recording("CA1", REDACTED)], "run-1")
     old.close()
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         back_to_version_4(db)
         db.execute("DROP VIEW proofs")
         for table in ("pairs", "also_held"):
@@ -243,6 +244,6 @@ def test_a_ledger_without_pairs_gets_them(tmp_path: Path) -> None:
     assert compare_all(new, CONFIRMED) == 1
     assert told(new) == [CONFIRMED, CONFIRMED]
     new.close()
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         assert db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
     db.close()
