@@ -148,8 +148,12 @@ def open_ledger(settings: Settings) -> Ledger:
         raise DestinationError(f"cannot write {path}: {error.strerror}") from None
     ledger = Ledger(path)
     is_elsewhere = output.state_dir is not None and not is_store(output.url)
-    if is_elsewhere and ledger.holds_anything():
-        _refuse_empty(folder_of(output.url), path)
+    try:
+        if is_elsewhere and ledger.holds_anything():
+            _refuse_empty(folder_of(output.url), path)
+    except BaseException:
+        ledger.close()
+        raise
     return ledger
 
 
