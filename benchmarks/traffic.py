@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from exporter import log
 from exporter.asking import Asker
 from exporter.client import Client, Timeouts
+from exporter.couriers.courier import Courier
 from exporter.credentials import Credentials
 from exporter.fetch import Fetcher
 from exporter.model import AudioFormat, Direction, Recording, Redaction, Surface
@@ -140,8 +141,7 @@ async def _fetch(base_url: str, case: Case) -> None:
         )
         fetcher = Fetcher(
             asker=asker,
-            client=client,
-            writer=cast("Writer", _Bin()),
+            courier=Courier(client, cast("Writer", _Bin())),
             pending_grace=timedelta(),
         )
 

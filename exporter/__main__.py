@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
-# Objects made before the collector looks for cycles: nearly none of what a run makes is part of
-# one, and looking through all that was imported took a twentieth of a run's time.
-_YOUNG, _OLDER, _OLDEST = 20_000, 20, 20
+from exporter.memory import relax_collector
 
 
 def main() -> None:
     """Run the command line."""
-    gc.set_threshold(_YOUNG, _OLDER, _OLDEST)
+    relax_collector()
     try:
         from exporter.cli import app  # noqa: PLC0415
 

@@ -165,6 +165,15 @@ class Client:
             FetchError: when entered: anything but a 200 with a body that may be audio.
             PolicyError: it would be a request for raw audio, and there are to be none.
         """
+        self.check(recording)
+        return self._asked(self._url(recording), self._proxies[self._own], api_key, AUDIO)
+
+    def check(self, recording: Recording) -> None:
+        """Before a request is sent for it, by whomever.
+
+        Raises:
+            PolicyError: it would be one for raw audio, and there are to be none.
+        """
         if recording.redaction is not Redaction.REDACTED and self._never_raw(
             recording.account_id, recording.project_id
         ):
@@ -172,7 +181,6 @@ class Client:
                 f"never_raw is set, and a request for raw audio was about to be sent: {recording}",
                 hint="It was not sent. This should have been noticed before; please report it.",
             )
-        return self._asked(self._url(recording), self._proxies[self._own], api_key, AUDIO)
 
     def get(self, url: URL, api_key: str, *, accept: str) -> AbstractAsyncContextManager[Body]:
         """Send one request; nothing is repeated here.

@@ -11,6 +11,7 @@
     │   └── DestinationAwayError 4  … nor read: which says nothing about any file's content
     ├── ArchiveBusyError        5   another run holds the archive
     ├── PolicyError             7   raw recordings where none may be, or none where they must be
+    ├── CourierLostError        1   a process that fetched for the run has ended
     ├── HostError               1   nothing at the configured host is the API, or it is away
     └── RetryLaterError         8   the server asks for a longer wait than the config allows
     FetchError                      one attempt at one recording failed; says why (`kind`)
@@ -154,6 +155,10 @@ class PolicyError(ExporterError):
 
 class HostError(ExporterError):
     """What answers at the configured host is not the API, or nothing answers there."""
+
+
+class CourierLostError(ExporterError):
+    """A process that fetched for the run has ended before the run did, or could not be started."""
 
 
 class RetryLaterError(ExporterError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from dataclasses import replace
 from functools import partial
@@ -16,8 +17,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.api import Api
+from exporter.api import Api, timeouts_of
 from exporter.archive import check_free, open_ledger
+from exporter.couriers.courier import Courier
+from exporter.couriers.dispatcher import Dispatcher
+from exporter.couriers.equipment import Equipment, folders_of
 from exporter.dating import Dating
 from exporter.describing import Describing
 from exporter.ending import Ending
@@ -45,6 +49,7 @@ from exporter.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from exporter.couriers.courier import Brings
     from exporter.job import Job, Report, Watcher
     from exporter.ledger import Planned
     from exporter.raw_archive import Archives
@@ -164,8 +169,7 @@ class _Run:
         run.survey = Survey(run.api, run.ledger, run.thread)
         run.fetcher = Fetcher(
             asker=run.api.asker,
-            client=run.api.client,
-            writer=Writer(sink, max_bytes=settings.limits.max_recording_bytes),
+            courier=await run._courier(stack),
             pending_grace=settings.export.pending_grace,
             now=job.now,
         )
@@ -188,6 +192,25 @@ class _Run:
             if self.stop.reason is None:
                 raise
             raise StoppedWaitingError(self.stop.reason) from None
+
+    async def _courier(self, stack: contextlib.AsyncExitStack) -> Brings:
+        """Who fetches: this process, or others that end when the stack is left."""
+        api, limits = self.job.settings.api, self.job.settings.limits
+        if limits.processes == 1:
+            writer = Writer(self.sink, max_bytes=limits.max_recording_bytes)
+            return Courier(self.api.client, writer)
+        equipment = Equipment(
+            origin=api.origin,
+            surface=api.surface,
+            timeouts=timeouts_of(self.job.settings),
+            ca_file=os.fsencode(api.ca_file) if api.ca_file else None,
+            max_bytes=limits.max_recording_bytes,
+            run_id=self.id,
+            folders=folders_of(self.sink),
+        )
+        return await stack.enter_async_context(
+            Dispatcher(limits.processes, equipment, check=self.api.client.check)
+        )
 
     async def look(self, stack: contextlib.AsyncExitStack) -> None:
         """Find out what the manifest does not name: conversations, and when they began.

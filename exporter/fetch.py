@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.asking import Accepted, Asker
-    from exporter.client import Client
+    from exporter.couriers.courier import Brings
     from exporter.model import Recording
     from exporter.target import Target
-    from exporter.writer import Writer
 
 _CLOCKS_APART = timedelta(days=1)  # how far ahead of our clock a call may claim to begin
 
@@ -42,14 +41,12 @@ class Fetcher:
         self,
         *,
         asker: Asker,
-        client: Client,
-        writer: Writer,
+        courier: Brings,
         pending_grace: timedelta,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._asker = asker
-        self._client = client
-        self._writer = writer
+        self._courier = courier
         self._pending_grace = pending_grace
         self._now = now
         # Bound once: a recording that is not told of should not cost the making of a logger.
@@ -79,14 +76,10 @@ class Fetcher:
     async def _attempt(
         self, recording: Recording, target: Target, key: str, accepted: Accepted
     ) -> Archived:
-        async with self._client.open(recording, key) as body:
-            received = accepted()
-            written = await self._writer.write(
-                body.chunks(),
-                target.path,
-                known=target.known,
-                received=received,  # while a small file is written, the next may be asked for
-            )
+        delivery = await self._courier.bring(
+            recording, target.path, known=target.known, key=key, accepted=accepted
+        )
+        written = delivery.written
         if not written.is_new:
             return target.known[written.sha256]
         return Archived(
@@ -95,7 +88,7 @@ class Fetcher:
             written.sha256,
             written.audio,
             self._now(),
-            body.correlation_id,
+            delivery.correlation_id,
             target.version,
         )
 

@@ -91,6 +91,9 @@ Concurrency = Annotated[
     int | None,
     typer.Option("--concurrency", "-j", metavar="N", help="Recordings fetched at a time."),
 ]
+Processes = Annotated[
+    int | None, typer.Option(metavar="N", help="Processes that fetch, for fast lines; usually 1.")
+]
 Rate = Annotated[float | None, typer.Option(metavar="N", help="Requests a second, at most.")]
 ResultsFile = Annotated[
     Path | None,
@@ -141,6 +144,7 @@ _SETTINGS = {
     "require_raw": ("--require-raw", "export", "require_raw"),
     "never_raw": ("--never-raw", "export", "never_raw"),
     "concurrency": ("--concurrency", "limits", "concurrency"),
+    "processes": ("--processes", "limits", "processes"),
     "rate": ("--rate", "limits", "requests_per_second"),
     "wait": ("--wait", "limits", "wait"),
     "max_failures": ("--max-failures", "limits", "max_failures"),

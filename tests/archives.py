@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +26,9 @@ conversations:
 
 
 MANIFEST = "acme/shop/2026-05-20/manifest.json"
+
+BY_ONE_OR_TWO = pytest.mark.parametrize("processes", [1, 2], ids=["one process", "two processes"])
+"""Whoever fetches, what an archive promises is the same."""
 
 
 @pytest.fixture
@@ -66,3 +70,9 @@ def verified(exporter: Command, archive: Path, *flags: object) -> tuple[int, dic
 
 def statuses(found: dict[str, Any]) -> dict[str, str]:
     return {one["path"]: one["status"] for one in found["differences"]}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it is so; the test's own time limit ends a wait in vain."""
+    while not condition():
+        time.sleep(0.01)  # leaves the processor to what is waited for

@@ -197,6 +197,10 @@ class Command:
         assert isinstance(code, int)
         return code, _text(told), _text(logged)
 
+    def use_processes(self, count: int) -> None:
+        """So many fetch for every run."""
+        self.environment["EXPORTER_LIMITS__PROCESSES"] = str(count)
+
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.folder / name
         path.write_bytes(text.encode() if isinstance(text, str) else text)

@@ -331,7 +331,7 @@ def _explain(error: ErrorDetails, layers: Sequence[_Layer]) -> ConfigError:
     cause, hint = context.get("error"), ""
     if isinstance(cause, RuleError):
         message, hint = str(cause), cause.hint
-        path = (*path, cause.key) if cause.key else path
+        path = (*path, *cause.key.split(".")) if cause.key else path
     else:
         value = error.get("input")
         expected = str(cause) if isinstance(cause, ExpectedError) else _expected(error, context)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from exporter.address import is_store
 from exporter.layout import LayoutStyle
 from exporter.model import Direction, MetadataPii, Order, Redaction, Surface
 from exporter.pii_access import ENOUGH_IDENTICAL
@@ -294,6 +295,8 @@ class LimitSettings(Section):
 
     concurrency: Annotated[PositiveInt, Field(le=1024), no_truth_value] = 16
     """Recordings fetched at a time."""
+    processes: Annotated[PositiveInt, Field(le=64), no_truth_value] = 1
+    """Processes that fetch; more than 1 where a fast line leaves cores idle. Folders only."""
     requests_per_second: Amount | None = None
     """At most so many requests in any one second; as many as the server takes when null."""
     adaptive: Switch = True
@@ -346,6 +349,20 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     retry: RetrySettings = RetrySettings()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        output = self.output
+        if self.limits.processes > 1 and any(
+            is_store(url) for url in (output.url, output.raw_url) if url
+        ):
+            raise RuleError(
+                f"found {self.limits.processes}, expected 1: several processes write archives in"
+                " folders only",
+                key="limits.processes",
+                hint="Leave it out: a store is waited for longer than this machine works.",
+            )
+        return self
 
     def policy_of(self, account_id: str, project_id: str) -> Policy:
         """What holds in a project: an entry of `policies` adds to `export`, and loosens nothing."""

@@ -68,7 +68,7 @@ class RuleError(ValueError):
     """A value breaks a rule; the text says all, for the value itself is better not repeated.
 
     Attributes:
-        key: the key at fault, where the rule is one of a whole section.
+        key: the key at fault, where the rule is one of a whole section, or of all of them.
         hint: what to do about it.
     """
 

@@ -29,6 +29,9 @@ class Folders:
         root: the archive's folder.
         mode: permissions of new folders.
         system: makes and syncs them.
+
+    Attributes:
+        are_shared: other processes make folders here, too.
     """
 
     def __init__(self, root: Path, *, mode: int, system: FileSystem) -> None:
@@ -40,6 +43,7 @@ class Folders:
         self._unsynced: set[Path] = set()
         self._synced_ancestors: set[Path] = set()
         self._seen: set[str] = set()
+        self.are_shared = False
 
     def expect(self, folder: str) -> None:
         """Make a folder that is new to this process, as most conversations' are, if it is missing.
@@ -106,10 +110,12 @@ class Folders:
             above = {
                 above
                 for folder in folders
-                if folder.parent not in self._synced_ancestors  # then, all above it are as well
+                # If its parent is, all above it are as well, and get no folder that is not noted.
+                if self.are_shared or folder.parent not in self._synced_ancestors
                 for above in self._way_down(folder)
             }
-            above -= self._synced_ancestors
+            if not self.are_shared:
+                above -= self._synced_ancestors
             try:
                 for folder in folders | new | above:
                     self._sync(folder, may_be_gone=folder not in folders)

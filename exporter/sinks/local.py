@@ -48,6 +48,8 @@ class LocalSink:
 
     Attributes:
         root: the archive's folder.
+        dir_mode: permissions of new folders.
+        file_mode: of new files.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class LocalSink:
         self.root = root
         self._place = str(root)
         self._run_id = run_id
-        self._file_mode = file_mode
+        self.dir_mode = dir_mode
+        self.file_mode = file_mode
         self._system = system or FileSystem()
         self._identity: tuple[int, int] | None = None  # of the root's folder, once prepared
         self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
@@ -77,6 +80,18 @@ class LocalSink:
         """Create the folder where needed and write a file into it."""
         await in_thread(self._prepare)
 
+    async def recognise(self) -> None:
+        """Rely on the folder that another process of the same run has prepared.
+
+        Raises:
+            DestinationError: it is not there.
+        """
+        await in_thread(self._recognise)
+
+    def share(self) -> None:
+        """Other processes of the same run write here, too: their new folders are synced as well."""
+        self._folders.are_shared = True
+
     async def free_bytes(self) -> int:
         """Of the file system, as far as this user may use them."""
         return await in_thread(self._free_bytes)
@@ -85,7 +100,7 @@ class LocalSink:
         """A lock of the operating system where there is one, and a sign of life for the others."""
         path = self.root / HOLDER_PATH
         await in_thread(self._folders.make, path.parent)
-        hold = FolderHold(path.parent, holder, mode=self._file_mode, signs=self._signs)
+        hold = FolderHold(path.parent, holder, mode=self.file_mode, signs=self._signs)
         await in_thread(hold.take)
         return hold
 
@@ -225,7 +240,7 @@ class LocalSink:
         probe = self.root / f".{self._run_id}.probe"
         self._folders.make(self.root)
         with translated(self.root):
-            descriptor = self._system.create(probe, self._file_mode)
+            descriptor = self._system.create(probe, self.file_mode)
             try:
                 self._system.write(descriptor, memoryview(b"probe"))
             finally:
@@ -233,6 +248,10 @@ class LocalSink:
                 # The run that holds the archive may have swept it away meanwhile.
                 with contextlib.suppress(FileNotFoundError):
                     self._system.unlink(probe)
+        self._recognise()
+
+    def _recognise(self) -> None:
+        with translated(self.root, verb="find"):
             status = self.root.stat()
         self._identity = status.st_dev, status.st_ino
 
@@ -293,14 +312,14 @@ class LocalSink:
         """A new file's descriptor; its folder is made where it is missing."""
         try:
             self._folders.expect(folder)
-            return self._system.create(temporary, self._file_mode)
+            return self._system.create(temporary, self.file_mode)
         except FileNotFoundError:
             self._check_still_there()
             self._folders.make(Path(folder))
         except OSError as error:
             raise as_ours(error, temporary) from None
         with translated(temporary):
-            return self._system.create(temporary, self._file_mode)
+            return self._system.create(temporary, self.file_mode)
 
     def _publish(self, file: HashingFile, final: Path) -> None:
         with translated(final):

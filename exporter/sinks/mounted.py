@@ -34,6 +34,11 @@ class MountedSink:
         self._sinks: dict[str, Sink] = {_OWN: main, **mounts}
 
     @property
+    def mounts(self) -> Mapping[str, Sink]:
+        """All archives, by the first part of their paths; the main one by an empty text."""
+        return self._sinks
+
+    @property
     def parts(self) -> list[Sink]:
         """All archives, the main one first."""
         return list(self._sinks.values())

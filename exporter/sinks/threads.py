@@ -150,9 +150,9 @@ async def publishing(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     return _published(*await ended(function, *args, **kwargs))
 
 
-async def published(step: Awaitable[T]) -> T:
-    """The same for a step that somebody else runs in a thread."""
-    return _published(*await _ended(asyncio.ensure_future(step)))
+async def published(step: Awaitable[T], *, recall: Callable[[], None] = lambda: None) -> T:
+    """The same for a step that somebody else does, who is asked to stop if nobody wants it now."""
+    return _published(*await _ended(asyncio.ensure_future(step), recall))
 
 
 def _published(future: asyncio.Future[T], cancelled: asyncio.CancelledError | None) -> T:
@@ -178,7 +178,7 @@ async def ended(
 
 
 async def _ended(
-    future: asyncio.Future[T],
+    future: asyncio.Future[T], recall: Callable[[], None] = lambda: None
 ) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
     cancelled = None
     while not future.done():
@@ -191,6 +191,7 @@ async def _ended(
         except asyncio.CancelledError as error:
             future.remove_done_callback(wake)
             cancelled = error
+            recall()
     if cancelled is not None:
         future.exception()  # has been looked at
     return future, cancelled

@@ -183,6 +183,7 @@ class Round:
                 "EXPORTER_API__BASE_URL": self.sandbox.base_url,
                 "EXPORTER_OUTPUT__URL": str(self.archive),
                 "EXPORTER_LIMITS__CONCURRENCY": str(CONCURRENCY),
+                "EXPORTER_LIMITS__PROCESSES": str(self.luck.choice([1, 1, 2])),
                 "EXPORTER_LIMITS__MIN_FREE_BYTES": free,
                 "EXPORTER_RETRY__MAX_DELAY": "0.05",
             },

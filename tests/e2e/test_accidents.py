@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import subprocess
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,10 @@ import pytest
 
 from exporter.sandbox import AudioSettings, Match, Rule, Stall, World
 from tests.archives import (
+    BY_ONE_OR_TWO,
     JOB,
     verified,
+    wait_for,
 )
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ pytestmark = pytest.mark.in_process
 # Killed, held, full.
 
 
+@BY_ONE_OR_TWO
 def test_a_killed_run_is_told_and_tidied_up_by_the_next(
-    exporter: Command, start_sandbox: Callable[..., Sandbox]
+    exporter: Command, start_sandbox: Callable[..., Sandbox], processes: int
 ) -> None:
     """After `kill -9` the next run removes the half-written file and tells the dead one."""
+    exporter.use_processes(processes)
     stuck = start_sandbox(
         world=World(audio=AudioSettings(seconds=(200, 200))),
         scenario=[Rule(match=Match(conversation="CA2"), action=Stall(after_bytes=2_500_000))],
@@ -96,10 +99,12 @@ def test_a_run_does_not_start_on_a_nearly_full_disk(
     assert not sandbox.requests
 
 
+@BY_ONE_OR_TWO
 def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(
-    exporter: Command, sandbox: Sandbox, run: Callable[..., Finished]
+    exporter: Command, sandbox: Sandbox, run: Callable[..., Finished], processes: int
 ) -> None:
     """Exit 4 with advice, results all the same, nothing half written, and then the rest."""
+    exporter.use_processes(processes)
     job = exporter.folder / "job.yaml"
     process = exporter.start(
         "run", job, "--base-url", sandbox.base_url,
@@ -114,10 +119,12 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(
     assert verified(exporter, exporter.archive)[0] == 0
 
 
+@BY_ONE_OR_TWO
 def test_results_go_elsewhere_when_the_archive_vanishes(
-    exporter: Command, start_sandbox: Callable[..., Sandbox]
+    exporter: Command, start_sandbox: Callable[..., Sandbox], processes: int
 ) -> None:
     """The archive is gone in the middle of a run: exit 4, and it says where results are."""
+    exporter.use_processes(processes)
     slow = start_sandbox(
         world=World(audio=AudioSettings(seconds=(1, 1))),
         scenario=[Rule(match=Match(conversation="CA3"), action=Stall(after_bytes=None, seconds=3))],
@@ -167,9 +174,3 @@ def test_chaos_in_short(exporter: Command) -> None:
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Until it is so; the test's own time limit ends a wait in vain."""
-    while not condition():
-        time.sleep(0.01)  # leaves the processor to what is waited for

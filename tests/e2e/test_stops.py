@@ -20,6 +20,7 @@ from exporter.sandbox import Match, Respond, Rule, Stall, Times
 from exporter.settings import Flag
 from exporter.sinks.local import LocalSink
 from exporter.stopping import Stop, StopReason, deadline_passed, too_many_failures
+from tests.archives import BY_ONE_OR_TWO
 
 if TYPE_CHECKING:
     import subprocess
@@ -71,14 +72,17 @@ def no_partial_file(exporter: Command, sandbox: Sandbox) -> int:
     return len(files)
 
 
+@BY_ONE_OR_TWO
 @BOTH
 def test_a_second_signal_rolls_back_at_once(
     exporter: Command,
     start_sandbox: Callable[..., Sandbox],
     number: signal.Signals,
     code: int,
+    processes: int,
 ) -> None:
     """Stalled downloads are not waited for; results are written, and nothing partial is left."""
+    exporter.use_processes(processes)
     sandbox = start_sandbox(scenario=STALLED)
     exporter.write("job.yaml", MANIFEST + "".join(f"- CA{n}\n" for n in range(50)))
     process = exporter.start("run", "job.yaml", "--base-url", sandbox.base_url, "--no-progress")
@@ -96,14 +100,17 @@ def test_a_second_signal_rolls_back_at_once(
     assert f'"archived":{files}' in again.stdout.replace(" ", "")
 
 
+@BY_ONE_OR_TWO
 @BOTH
 def test_a_signal_lets_finish_what_is_under_way(
     exporter: Command,
     start_sandbox: Callable[..., Sandbox],
     number: signal.Signals,
     code: int,
+    processes: int,
 ) -> None:
     """Whole files, balanced results, the signal's exit code, and a reason for people."""
+    exporter.use_processes(processes)
     slow = [Rule(match=Match(requests=Times(5, None)), delay=0.3)]
     sandbox = start_sandbox(scenario=slow)
     exporter.write("job.yaml", MANIFEST + "".join(f"- CA{n}\n" for n in range(400)))

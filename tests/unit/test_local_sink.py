@@ -149,3 +149,24 @@ async def test_who_is_cancelled_while_a_thread_writes_waits_for_it(
         await task
     assert system.steps == ["written", "removed"]
     assert [entry.path async for batch in sink.entries() for entry in batch] == []
+
+
+async def test_folders_that_another_process_made_are_synced(tmp_path: Path) -> None:
+    """Where others write for the run, every folder above a file is synced before it counts."""
+    system = SyncingFileSystem()
+    ours, theirs = sink_in(tmp_path / "archive", system), sink_in(tmp_path / "archive", system)
+    await ours.prepare()
+    await theirs.recognise()
+    ours.share()
+    for conversation in ("CA1", "CA2"):
+        path = PATH.replace("CA1", conversation)
+        await theirs.put(path, b"sound")
+        system.synced.clear()
+        await ours.make_durable([path])
+        assert system.synced >= {"archive", "acme", "shop", "2026-05-21", conversation}
+
+
+async def test_a_folder_that_is_gone_is_not_recognised(tmp_path: Path) -> None:
+    """What another process prepared is relied on only where it is."""
+    with pytest.raises(DestinationError, match="cannot find"):
+        await sink_in(tmp_path / "archive", FileSystem()).recognise()

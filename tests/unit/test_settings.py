@@ -247,6 +247,7 @@ def test_the_settings_that_work() -> None:
         "export.refresh",
         "policies",
         "limits.concurrency",
+        "limits.processes",
         "limits.requests_per_second",
         "limits.adaptive",
         "limits.max_recording_bytes",

@@ -1,0 +1,166 @@
+"""Runs that fetch with several processes: the same archive, and whoever dies is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.sandbox import Cut, Match, Respond, Rule, Stall, Times
+from tests.archives import recordings, verified, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.sandbox import Sandbox
+    from tests.conftest import Command
+
+pytestmark = pytest.mark.in_process
+
+JOB = (
+    "version: 1\n"
+    "defaults: {account_id: a, project_id: p, directions: [combined, user, agent],"
+    " redaction: [redacted, raw]}\n"
+    "conversations:\n"
+) + "".join(f"- {{id: CA{n}, started_at: 2026-05-2{n % 3}T10:00:00Z}}\n" for n in range(12))
+
+
+def couriers_of(pid: int) -> list[int]:
+    """The processes that fetch for a run: its children, but for those that have ended."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,stat="],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    return [int(own) for own, parent, state in rows if int(parent) == pid and state[0] != "Z"]
+
+
+def is_alive(pid: int) -> bool:
+    done = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()[:1] not in {"", "Z"}
+
+
+def told(document: dict[str, Any]) -> list[object]:
+    """What results say of each recording, without times and addresses."""
+    keys = "conversation_id", "direction", "redaction", "status", "path", "bytes", "sha256"
+    return [[row.get(key) for key in keys] for row in document["results"]]
+
+
+def test_two_processes_make_the_same_archive_as_one(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Paths, hashes, order and numbers are the same; failed attempts are repeated there, too."""
+    job = exporter.write("job.yaml", JOB)
+    trouble = [
+        Rule(match=Match(conversation="CA3", attempts=Times(1, 1)), action=Cut(100)),
+        Rule(match=Match(conversation="CA4", attempts=Times(1, 2)), action=Respond(503)),
+        Rule(match=Match(conversation="CA5"), action=Respond(404)),
+    ]
+    documents, archives = [], []
+    for processes in (1, 2):
+        exporter.use_processes(processes)
+        exporter.environment["EXPORTER_OUTPUT__URL"] = folder = str(
+            exporter.folder / f"{processes}"
+        )
+        sandbox = start_sandbox(scenario=trouble)
+        done = exporter("run", job, "--base-url", sandbox.base_url)
+        assert done.exit_code == 1, done.text
+        (file,) = (exporter.folder / f"{processes}").glob("_exporter/runs/*/results.json")
+        documents.append(json.loads(file.read_bytes()))
+        archives.append(recordings(exporter.folder / f"{processes}"))
+        assert verified(exporter, exporter.folder / folder)[0] == 0
+        assert "Traceback" not in done.stderr
+    assert archives[0] == archives[1]
+    assert len(archives[0]) == 66
+    assert told(documents[0]) == told(documents[1])
+    assert documents[0]["summary"]["failed"] == documents[1]["summary"]["failed"]
+
+
+def test_a_courier_that_is_killed_ends_the_run_with_a_reason(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Exit 1 and advice instead of a hang; numbers add up, and the next run does the rest."""
+    stuck = start_sandbox(
+        scenario=[Rule(match=Match(conversation="CA7"), action=Stall(after_bytes=100))]
+    )
+    exporter.use_processes(2)
+    job = exporter.write("job.yaml", JOB)
+    process = exporter.start("run", job, "--base-url", stuck.base_url)
+    wait_for(lambda: sum("CA7" in each.path for each in stuck.requests) == 6)
+    os.kill(couriers_of(process.pid)[0], signal.SIGKILL)
+    _, stderr = process.communicate()
+    assert process.returncode == 1, stderr
+    assert "was ended by SIGKILL" in stderr
+    assert "Run again" in stderr
+    assert "Traceback" not in stderr
+    (file,) = exporter.archive.glob("_exporter/runs/*/results.json")
+    summary = json.loads(file.read_bytes())["summary"]
+    assert summary["requested"] == 72 == summary["exported"] + summary["cancelled"]
+    sound = start_sandbox()
+    done = exporter("run", job, "--base-url", sound.base_url)
+    assert done.exit_code == 0, done.text
+    assert verified(exporter, exporter.archive)[0] == 0
+
+
+def test_couriers_end_with_a_run_that_is_killed(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """`kill -9` of the run leaves no process behind that goes on writing."""
+    stuck = start_sandbox(
+        scenario=[Rule(match=Match(requests=Times(5, None)), action=Stall(after_bytes=100))]
+    )
+    exporter.use_processes(2)
+    job = exporter.write("job.yaml", JOB)
+    process = exporter.start("run", job, "--base-url", stuck.base_url)
+    wait_for(lambda: len(stuck.requests) >= 8)
+    couriers = couriers_of(process.pid)
+    assert len(couriers) == 2
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(map(is_alive, couriers)))
+
+
+def test_the_key_is_in_no_command_line(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """Whoever lists processes sees neither keys nor conversations."""
+    stuck = start_sandbox(
+        scenario=[Rule(match=Match(requests=Times(5, None)), action=Stall(after_bytes=100))]
+    )
+    exporter.use_processes(2)
+    process = exporter.start("run", exporter.write("job.yaml", JOB), "--base-url", stuck.base_url)
+    wait_for(lambda: len(stuck.requests) >= 8)
+    listed = subprocess.run(
+        ["ps", "-A", "-w", "-w", "-o", "args="],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    process.kill()
+    process.communicate()
+    assert "courier_process" in listed.stdout
+    assert exporter.environment["POLYAI_API_KEY"] not in listed.stdout
+
+
+@pytest.mark.parametrize("name", ["EXPORTER_OUTPUT__URL", "EXPORTER_OUTPUT__RAW_URL"])
+def test_archives_in_stores_are_written_by_one_process(
+    exporter: Command, sandbox: Sandbox, name: str
+) -> None:
+    """Exit 2 says so before anything is asked for."""
+    exporter.environment[name] = "s3://bucket/recordings"
+    job = exporter.write("job.yaml", JOB)
+    done = exporter("run", job, "--base-url", sandbox.base_url, "--processes", 2)
+    assert done.exit_code == 2
+    assert "--processes: found 2, expected 1" in done.stderr
+    assert not sandbox.requests

@@ -1,0 +1,148 @@
+"""Courier processes: what is said arrives whole and in order, and what must not be sent is not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.client import Client, Timeouts
+from exporter.courier_process import serve
+from exporter.couriers.dispatcher import Dispatcher
+from exporter.couriers.equipment import Equipment, folders_of
+from exporter.couriers.messages import (
+    FOR_COURIERS,
+    FROM_COURIERS,
+    Equip,
+    Errand,
+    FromCourier,
+    Line,
+    Recall,
+    Recalled,
+    ToCourier,
+)
+from exporter.errors import CourierLostError, PolicyError
+from exporter.model import Direction, Recording, Redaction, Surface
+from exporter.sinks.local import LocalSink
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RAW = Recording("a", "p", "CA1", Direction.USER, Redaction.RAW)
+TIMEOUTS = Timeouts(connect=1, read=1, total=1)
+
+errands = st.builds(
+    Errand,
+    st.integers(0, 2**40),
+    st.builds(
+        Recording,
+        *[st.text(st.characters(codec="utf-8"), max_size=40)] * 3,
+        st.sampled_from(Direction),
+        st.sampled_from(Redaction),
+    ),
+    st.text(st.characters(codec="utf-8"), max_size=200),
+    st.lists(st.text(max_size=64, alphabet="0123456789abcdef"), max_size=3).map(tuple),
+    st.text(st.characters(codec="utf-8")),
+)
+said = st.lists(st.lists(errands | st.builds(Recall, st.integers(0, 2**40)), min_size=1))
+
+
+class Wire(asyncio.WriteTransport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self.written += data
+
+
+@given(turns=said, pieces=st.lists(st.integers(1, 300), min_size=1))
+async def test_what_is_said_arrives_whole_and_in_order(
+    turns: list[list[ToCourier]], pieces: list[int]
+) -> None:
+    """However it is said, and into whatever pieces the operating system cuts it."""
+    wire = Wire()
+    speaker: Line[ToCourier, ToCourier] = Line(FOR_COURIERS, lambda _: None, lambda: None)
+    speaker.connection_made(wire)
+    for turn in turns:
+        for message in turn:
+            speaker.say(message)
+        await asyncio.sleep(0)
+    heard: list[ToCourier] = []
+    listener: Line[ToCourier, ToCourier] = Line(FOR_COURIERS, heard.append, lambda: None)
+    rest, sizes = wire.written, pieces * len(wire.written)
+    for size in sizes:
+        if not rest:
+            break
+        listener.data_received(rest[:size])
+        rest = rest[size:]
+    assert heard == [message for turn in turns for message in turn]
+
+
+@pytest.fixture
+async def equipment(tmp_path: Path) -> Equipment:
+    sink = LocalSink(tmp_path, run_id="20260521T000000Z-0001", dir_mode=0o700, file_mode=0o600)
+    await sink.prepare()
+    return Equipment(
+        origin="http://127.0.0.1:9",
+        surface=Surface.PLATFORM_V3,
+        timeouts=TIMEOUTS,
+        ca_file=None,
+        max_bytes=1000,
+        run_id="20260521T000000Z-0001",
+        folders=folders_of(sink),
+    )
+
+
+async def bring(dispatcher: Dispatcher) -> None:
+    await dispatcher.bring(RAW, "x.wav", known=(), key="k", accepted=lambda: lambda: None)
+
+
+async def test_no_courier_is_sent_for_raw_audio_that_must_not_be_asked_for(
+    equipment: Equipment,
+) -> None:
+    """The client's last look before a request is taken here, before any process hears of it."""
+    client = Client(
+        origin=equipment.origin,
+        surface=equipment.surface,
+        timeouts=TIMEOUTS,
+        never_raw=lambda *_: True,
+    )
+    async with Dispatcher(2, equipment, check=client.check) as dispatcher:
+        with pytest.raises(PolicyError, match="about to be sent"):
+            await bring(dispatcher)
+        assert dispatcher.pids == []
+
+
+async def test_a_process_that_cannot_be_started_ends_the_run(
+    equipment: Equipment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In words, with advice."""
+    monkeypatch.setattr(sys, "executable", os.devnull)
+    async with Dispatcher(1, equipment, check=lambda _: None) as dispatcher:
+        with pytest.raises(CourierLostError, match="cannot be started: Permission denied") as found:
+            await bring(dispatcher)
+    assert "limits.processes" in found.value.hint
+
+
+async def test_an_errand_that_is_recalled_at_once_is_answered(equipment: Equipment) -> None:
+    """Whoever sends an errand and recalls it in one breath hears of it: nothing waits for ever."""
+    ours, theirs = socket.socketpair()
+    heard: asyncio.Queue[FromCourier] = asyncio.Queue()
+    line: Line[ToCourier, FromCourier] = Line(FROM_COURIERS, heard.put_nowait, lambda: None)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(theirs))
+        await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=ours)
+        line.say(Equip(equipment))
+        line.say(Errand(7, RAW, "x.wav", (), "k"))
+        line.say(Recall(7))
+        assert await heard.get() == Recalled(7)
+        line.close()
