@@ -1,16 +1,14 @@
 """A courier in a process of its own: does errands until the run hangs up.
 
-It hangs up when it is done, and when it is killed: then nothing more may get a final name, for the
-next run may have begun.
+It hangs up when it is done, and when it is killed: then nothing more is brought. It shares the
+run's locks, so that no other run begins before this process has ended as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
-import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,13 +17,13 @@ from exporter.couriers.courier import Courier
 from exporter.couriers.messages import (
     FOR_COURIERS,
     Begun,
-    Broken,
     Delivered,
     Equip,
     Errand,
     Failed,
     FromCourier,
     Line,
+    Ready,
     Recall,
     Recalled,
     Received,
@@ -44,30 +42,34 @@ if TYPE_CHECKING:
 
 def main(descriptor: int) -> None:
     """Serve the run at the other end of this socket."""
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)  # they are for the run, which tells when to stop
     relax_collector()
     asyncio.run(serve(socket.socket(fileno=descriptor)))
 
 
 async def serve(ours: socket.socket) -> None:
-    """Do what is asked for over a socket, until it is closed at the other end."""
-    await _Service().run(ours)
+    """Do what is asked for over a socket, until it is closed at the other end.
+
+    Raises:
+        ExceptionGroup: there is a mistake in the program.
+    """
+    async with asyncio.TaskGroup() as errands:
+        await _Service(errands).run(ours)
 
 
 class _Service:
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
         self._line: Line[FromCourier, ToCourier] = Line(FOR_COURIERS, self._heard, self._hung_up)
-        self._equipment: asyncio.Future[Equipment | None] = self._loop.create_future()
-        self._is_ready = asyncio.Event()
+        self._equipment: asyncio.Future[Equipment | None] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._is_over = asyncio.Event()
         self._courier: Courier
-        self._unable: DestinationError | None = None
         self._errands: dict[int, asyncio.Task[None]] = {}
 
     async def run(self, ours: socket.socket) -> None:
-        await self._loop.create_unix_connection(lambda: self._line, sock=ours)
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self._line, sock=ours)
         equipment = await self._equipment
         if equipment is None:
             return
@@ -78,12 +80,9 @@ class _Service:
             ca_file=equipment.ca_path,
         )
         async with client:
-            try:
-                sink = await equipment.open_sink()
-                self._courier = Courier(client, Writer(sink, max_bytes=equipment.max_bytes))
-            except DestinationError as error:
-                self._unable = error
-            self._is_ready.set()
+            writer = Writer(equipment.open_sink(), max_bytes=equipment.max_bytes)
+            self._courier = Courier(client, writer)
+            self._line.say(Ready())
             await self._is_over.wait()
 
     def _heard(self, message: ToCourier) -> None:
@@ -91,7 +90,7 @@ class _Service:
             case Equip(equipment):
                 self._equipment.set_result(equipment)
             case Errand(number):
-                task = self._errands[number] = self._loop.create_task(self._do(message))
+                task = self._errands[number] = self._group.create_task(self._do(message))
                 task.add_done_callback(partial(self._not_begun, number))
             case Recall(number) if number in self._errands:
                 self._errands[number].cancel()
@@ -105,6 +104,7 @@ class _Service:
 
     async def _do(self, errand: Errand) -> None:
         number = errand.number
+        report: FromCourier
         try:
             report = await self._bring(errand)
         except FetchError as error:
@@ -113,29 +113,24 @@ class _Service:
             report = Unwritable(number, error.message, error.hint)
         except asyncio.CancelledError:
             report = Recalled(number)
-        except Exception:  # noqa: BLE001 (raised by the run, which tells of it)
-            report = Broken(number, traceback.format_exc())
         self._report(number, report)
 
-    def _not_begun(self, number: int, _: object) -> None:
+    def _not_begun(self, number: int, task: asyncio.Task[None]) -> None:
         """What is recalled at once never comes to the point where it would say so itself."""
-        if number in self._errands:
+        if task.cancelled() and number in self._errands:
             self._report(number, Recalled(number))
 
     def _report(self, number: int, report: FromCourier) -> None:
         del self._errands[number]
         self._line.say(report)
 
-    async def _bring(self, errand: Errand) -> FromCourier:
+    async def _bring(self, errand: Errand) -> Delivered:
         number, say = errand.number, self._line.say
 
         def accepted() -> Callable[[], None]:
             say(Begun(number))
             return partial(say, Received(number))
 
-        await self._is_ready.wait()
-        if self._unable is not None:
-            raise self._unable
         delivery = await self._courier.bring(
             errand.recording, errand.path, known=errand.known, key=errand.key, accepted=accepted
         )

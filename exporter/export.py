@@ -21,7 +21,7 @@ from exporter.api import Api, timeouts_of
 from exporter.archive import check_free, open_ledger
 from exporter.couriers.courier import Courier
 from exporter.couriers.dispatcher import Dispatcher
-from exporter.couriers.equipment import Equipment, folders_of
+from exporter.couriers.equipment import Equipment, shared_folders
 from exporter.dating import Dating
 from exporter.describing import Describing
 from exporter.ending import Ending
@@ -117,6 +117,7 @@ class _Run:
         self.thread: LedgerThread
         self.ledger: Ledger
         self.survey: Survey
+        self.courier: Brings
         self.fetcher: Fetcher
         self.partitions: Partitions
         self.pairing: Pairing
@@ -167,9 +168,10 @@ class _Run:
         )
         await stack.enter_async_context(run.api)
         run.survey = Survey(run.api, run.ledger, run.thread)
+        run.courier = await run._make_courier(hold, stack)
         run.fetcher = Fetcher(
             asker=run.api.asker,
-            courier=await run._courier(stack),
+            courier=run.courier,
             pending_grace=settings.export.pending_grace,
             now=job.now,
         )
@@ -193,7 +195,7 @@ class _Run:
                 raise
             raise StoppedWaitingError(self.stop.reason) from None
 
-    async def _courier(self, stack: contextlib.AsyncExitStack) -> Brings:
+    async def _make_courier(self, hold: Hold, stack: contextlib.AsyncExitStack) -> Brings:
         """Who fetches: this process, or others that end when the stack is left."""
         api, limits = self.job.settings.api, self.job.settings.limits
         if limits.processes == 1:
@@ -206,10 +208,16 @@ class _Run:
             ca_file=os.fsencode(api.ca_file) if api.ca_file else None,
             max_bytes=limits.max_recording_bytes,
             run_id=self.id,
-            folders=folders_of(self.sink),
+            folders=shared_folders(self.sink),
         )
         return await stack.enter_async_context(
-            Dispatcher(limits.processes, equipment, check=self.api.client.check)
+            Dispatcher(
+                limits.processes,
+                equipment,
+                self.sink,
+                locks=hold.locks,
+                check=self.api.client.check,
+            )
         )
 
     async def look(self, stack: contextlib.AsyncExitStack) -> None:
@@ -389,6 +397,7 @@ class _Run:
     async def _planned(self) -> AsyncIterator[Planned]:
         last = 0
         while page := await self.thread.run(self.ledger.planned, last, _FEED_PAGE):
+            await self.courier.get_ready()
             for planned in page:
                 yield planned
             last = page[-1].turn

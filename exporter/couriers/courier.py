@@ -32,6 +32,15 @@ class Delivery(Struct, frozen=True):
 class Brings(Protocol):
     """Whoever makes attempts."""
 
+    async def get_ready(self) -> None:
+        """Return when attempts can begin at once; to be called before the first.
+
+        A request that was let through and leaves later would break the promise of its rate.
+
+        Raises:
+            CourierLostError: they never can.
+        """
+
     async def bring(
         self,
         recording: Recording,
@@ -69,6 +78,9 @@ class Courier:
     def __init__(self, client: Client, writer: Writer) -> None:
         self._client = client
         self._writer = writer
+
+    async def get_ready(self) -> None:
+        """It is."""
 
     async def bring(
         self,

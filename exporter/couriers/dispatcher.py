@@ -2,12 +2,14 @@
 
 One process of Python uses little more than one core. Requests, hashing and writing may use more:
 then the run only decides, records and reports. A courier's process knows nothing of the run but
-its errands, gets the key with each of them, and ends when the run does, however that ends.
+its errands, gets the key with each of them, and ends when the run does, however that ends. It
+inherits the run's locks on the archive: they are let go of when the last of them has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import socket
@@ -20,12 +22,12 @@ import structlog
 from exporter.couriers import messages
 from exporter.couriers.messages import (
     Begun,
-    Broken,
     Delivered,
     Equip,
     Errand,
     Failed,
     Line,
+    Ready,
     Recall,
     Recalled,
     Received,
@@ -35,7 +37,7 @@ from exporter.errors import CourierLostError, DestinationError, ErrorKind, Fetch
 from exporter.sinks.threads import in_thread, published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -44,38 +46,60 @@ if TYPE_CHECKING:
     from exporter.couriers.equipment import Equipment
     from exporter.couriers.messages import FromCourier, ToCourier
     from exporter.model import Recording
+    from exporter.sinks.base import Sink
 
 _PATIENCE: Final = 5  # seconds; then a process that does not end is killed
 _BEGIN: Final = (
-    "import sys; sys.path[:] = {path!r}; from exporter.courier_process import main; main({socket})"
+    "import sys; sys.path[:] = {path!a}; from exporter.courier_process import main; main({socket})"
 )
+_FOR_THE_RUN: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+"""Who asks for the end may ask the whole group of processes; but the run says when to stop."""
 
 _log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Makes attempts in other processes, which are started with the first; a context manager.
+    """Makes attempts in other processes; a context manager.
 
     Args:
         count: of processes.
         equipment: of each.
+        sink: the archive that they write.
+        locks: descriptors that each process inherits.
         check: called before each errand; raises where there is to be none.
     """
 
     def __init__(
-        self, count: int, equipment: Equipment, *, check: Callable[[Recording], None]
+        self,
+        count: int,
+        equipment: Equipment,
+        sink: Sink,
+        *,
+        locks: Sequence[int] = (),
+        check: Callable[[Recording], None] = lambda _: None,
     ) -> None:
         self._count = count
         self._equipment = equipment
+        self._sink = sink
+        self._locks = locks
         self._check = check
-        self._starting = asyncio.Lock()
         self._processes: list[_Process] = []
-        self._are_ready = False
 
-    @property
-    def pids(self) -> list[int]:
-        """Of the processes that were started."""
-        return [process.pid for process in self._processes]
+    async def get_ready(self) -> None:
+        """Start the processes.
+
+        Raises:
+            CourierLostError: one cannot be started, or ends at once.
+        """
+        if self._processes:
+            return
+        for _ in range(self._count):
+            self._processes.append(_Process(self._locks))
+        for process in self._processes:
+            await process.equip(self._equipment)
+        for process in self._processes:
+            await process.get_ready()
+            _log.debug("courier.ready", pid=process.pid)
 
     async def bring(
         self,
@@ -92,19 +116,8 @@ class Dispatcher:
             CourierLostError: the process that did it has ended.
         """
         self._check(recording)
-        if not self._are_ready:
-            await self._start()
         process = min(self._processes, key=lambda one: one.errands)
         return await process.bring(recording, path, known, key, accepted)
-
-    async def _start(self) -> None:
-        async with self._starting:
-            while len(self._processes) < self._count:
-                process = _Process()
-                self._processes.append(process)
-                await process.equip(self._equipment)
-                _log.debug("courier.started", pid=process.pid)
-            self._are_ready = True
 
     async def __aenter__(self) -> Self:
         """Nothing to do yet."""
@@ -116,52 +129,68 @@ class Dispatcher:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End all processes."""
+        """End all processes, and remove what those that died left half written."""
         for process in self._processes:
             process.dismiss()
+        unfinished: set[str] = set()
         for process in self._processes:
-            await in_thread(process.wait)
+            await process.ended()
+            unfinished |= process.unfinished
+        if unfinished:
+            folders = {path.rpartition("/")[0] for path in unfinished}
+            with contextlib.suppress(DestinationError):  # which ended the run, very likely
+                await self._sink.sweep({self._equipment.run_id}, folders)
 
 
 class _Open:
     """An errand that is under way."""
 
-    __slots__ = ("accepted", "delivery", "received")
+    __slots__ = ("accepted", "delivery", "path", "received")
 
-    def __init__(self, delivery: asyncio.Future[Delivery], accepted: Accepted) -> None:
-        self.delivery = delivery
+    def __init__(self, path: str, accepted: Accepted) -> None:
+        self.path = path
         self.accepted = accepted
         self.received: Callable[[], None] = lambda: None
+        self.delivery: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
 
 
 class _Process:
     """One courier.
 
+    Attributes:
+        unfinished: paths of the errands that it died with.
+
     Raises:
         CourierLostError: the operating system does not allow another process.
     """
 
-    def __init__(self) -> None:
-        self._ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._popen = _spawn(theirs.fileno())
-            except BaseException:
-                self._ours.close()
-                raise
+    def __init__(self, locks: Sequence[int]) -> None:
+        self._ours, self._popen = _spawn(locks)
         self._numbers = itertools.count()
         self._open: dict[int, _Open] = {}
+        self._is_settled = asyncio.Event()  # ready, or lost
         self._lost: CourierLostError | None = None
-        self._is_dismissed = False
+        self._burial: asyncio.Task[None] | None = None
         self._line: Line[ToCourier, FromCourier] = Line(
             messages.FROM_COURIERS, self._heard, self._is_gone
         )
+        self.unfinished: set[str] = set()
 
     async def equip(self, equipment: Equipment) -> None:
-        """Connect; it gets ready while it is given its first errands."""
+        """Connect, and tell it what it needs."""
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self._line, sock=self._ours)
         self._line.say(Equip(equipment))
+
+    async def get_ready(self) -> None:
+        """Return when it can do errands: till then requests that were let through would gather.
+
+        Raises:
+            CourierLostError: it has ended.
+        """
+        await self._is_settled.wait()
+        if self._lost is not None:
+            raise self._lost
 
     @property
     def pid(self) -> int:
@@ -184,19 +213,22 @@ class _Process:
         if self._lost is not None:
             raise self._lost
         number = next(self._numbers)
-        errand = _Open(asyncio.get_running_loop().create_future(), accepted)
-        self._open[number] = errand
         self._line.say(Errand(number, recording, path, tuple(known), key))
+        errand = self._open[number] = _Open(path, accepted)
         return await published(errand.delivery, recall=lambda: self._line.say(Recall(number)))
 
     def dismiss(self) -> None:
         """Ask it to end."""
-        self._is_dismissed = True
         if not self._line.close():
             self._ours.close()
 
-    def wait(self) -> None:
-        """Until it has ended; blocks."""
+    async def ended(self) -> None:
+        """Return when it has ended; one that does not is killed."""
+        await in_thread(self._wait)
+        if self._burial is not None:
+            await self._burial
+
+    def _wait(self) -> None:
         try:
             self._popen.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -205,6 +237,8 @@ class _Process:
 
     def _heard(self, message: FromCourier) -> None:
         match message:
+            case Ready():
+                self._is_settled.set()
             case Begun(number):
                 errand = self._open[number]
                 errand.received = errand.accepted()
@@ -218,45 +252,60 @@ class _Process:
                 self._fail(number, DestinationError(text, hint=hint))
             case Recalled(number):
                 self._fail(number, FetchError(ErrorKind.CANCELLED, "the run stopped meanwhile"))
-            case Broken(number, trace):
-                self._fail(number, RuntimeError(f"in the courier's process:\n{trace}"))
 
     def _fail(self, number: int, error: Exception) -> None:
         self._open.pop(number).delivery.set_exception(error)
 
     def _is_gone(self) -> None:
         """The connection has ended, and so has the process, or it is about to."""
-        if self._is_dismissed:
-            return
-        self.wait()
-        self._lost = CourierLostError(
-            f"a courier's process (pid {self.pid}) {_ending(self._popen.returncode)}",
-            hint="If memory was short, lower limits.processes. Run again to go on: what is archived"
-            " is skipped.",
-        )
+        self._burial = asyncio.get_running_loop().create_task(self._bury())
+
+    async def _bury(self) -> None:
+        """Tell those who wait for it, once it can do nothing more."""
+        await in_thread(self._wait)
+        self.unfinished = {errand.path for errand in self._open.values()}
+        self._lost = _lost(self._popen)
+        self._is_settled.set()
         for number in list(self._open):
             self._fail(number, self._lost)
 
 
-def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
-    begin = _BEGIN.format(path=sys.path, socket=descriptor)
+def _spawn(locks: Sequence[int]) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """A new process, and our end of the connection to it."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_RUN)  # which it inherits
     try:
-        return subprocess.Popen(  # noqa: S603 (this very program)
-            [sys.executable, "-c", begin],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[descriptor],
-            process_group=0,  # Ctrl-C is for the run, which tells when to stop
-        )
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                begin = _BEGIN.format(path=sys.path, socket=theirs.fileno())
+                return ours, subprocess.Popen(  # noqa: S603 (this very program)
+                    [sys.executable, "-c", begin],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno(), *locks],
+                )
+            except BaseException:
+                ours.close()
+                raise
     except OSError as error:
         raise CourierLostError(
             f"a courier's process cannot be started: {error.strerror}",
-            hint="Lower limits.processes, or allow this user more processes or memory.",
+            hint="Lower limits.processes, or allow this user more processes, files or memory.",
         ) from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _ending(code: int) -> str:
+def _lost(process: subprocess.Popen[bytes]) -> CourierLostError:
     """How a process ended, for people."""
+    code = process.returncode
     if code < 0:
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"
+        how = f"was ended by signal {-code} ({signal.strsignal(-code)})"
+        hint = "If memory was short, lower limits.processes."
+    else:
+        how = f"ended with exit code {code}"
+        hint = "What it said on standard error tells why."
+    return CourierLostError(
+        f"a courier's process (pid {process.pid}) {how}",
+        hint=f"{hint} Run again to go on: what is archived is skipped.",
+    )

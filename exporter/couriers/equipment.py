@@ -28,11 +28,13 @@ class Folder(Struct, frozen=True):
     Attributes:
         root: of any bytes, as names of files may be.
         dir_mode, file_mode: permissions of what is made there.
+        identity: see `LocalSink`.
     """
 
     root: bytes
     dir_mode: int
     file_mode: int
+    identity: tuple[int, int] | None
 
 
 class Equipment(Struct, frozen=True, kw_only=True):
@@ -58,27 +60,24 @@ class Equipment(Struct, frozen=True, kw_only=True):
         """The file of authorities."""
         return Path(os.fsdecode(self.ca_file)) if self.ca_file else None
 
-    async def open_sink(self) -> Sink:
-        """The archives as the run has them, relying on what it has prepared.
-
-        Raises:
-            DestinationError: they are not there any more.
-        """
-        sinks: dict[str, Sink] = {}
-        for mount, folder in self.folders.items():
-            sinks[mount] = sink = LocalSink(
+    def open_sink(self) -> Sink:
+        """The archives as the run has prepared them."""
+        sinks: dict[str, Sink] = {
+            mount: LocalSink(
                 Path(os.fsdecode(folder.root)),
                 run_id=self.run_id,
                 dir_mode=folder.dir_mode,
                 file_mode=folder.file_mode,
+                identity=folder.identity,
             )
-            await sink.recognise()
+            for mount, folder in self.folders.items()
+        }
         main = sinks.pop(_MAIN)
         return MountedSink(main, sinks) if sinks else main
 
 
-def folders_of(sink: Sink) -> dict[str, Folder]:
-    """The folders that an archive is made of; other processes may write there from now on.
+def shared_folders(sink: Sink) -> dict[str, Folder]:
+    """The folders of an archive that has been prepared; it expects others to write there, too.
 
     Raises:
         ConfigError: it is not in folders.
@@ -94,5 +93,6 @@ def folders_of(sink: Sink) -> dict[str, Folder]:
                 " machine's work.",
             )
         part.share()
-        folders[mount] = Folder(os.fsencode(part.root), part.dir_mode, part.file_mode)
+        root = os.fsencode(part.root)
+        folders[mount] = Folder(root, part.dir_mode, part.file_mode, part.identity)
     return folders

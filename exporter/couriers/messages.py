@@ -1,7 +1,7 @@
-"""What a run and its courier processes say to each other, and how: lists of structs, in frames.
+"""What a run and its courier processes say to each other, and how: structs, in frames.
 
-A frame is four bytes of length and a msgpack list. What is said in one turn of the event loop goes
-into one frame: a call of the operating system costs more than a message.
+A frame is four bytes of length and a struct as msgpack. What is said in one turn of the event loop
+leaves together: a call of the operating system costs more than a message.
 """
 
 from __future__ import annotations
@@ -45,26 +45,30 @@ class Recall(Struct, frozen=True, tag=2, array_like=True):
     number: int
 
 
-class Begun(Struct, frozen=True, tag=0, array_like=True):
+class Ready(Struct, frozen=True, tag=0, array_like=True):
+    """The first message of a courier: it can do errands."""
+
+
+class Begun(Struct, frozen=True, tag=1, array_like=True):
     """The server has begun to answer well."""
 
     number: int
 
 
-class Received(Struct, frozen=True, tag=1, array_like=True):
-    """The last byte has come."""
+class Received(Struct, frozen=True, tag=2, array_like=True):
+    """The last byte of a small recording has come."""
 
     number: int
 
 
-class Delivered(Struct, frozen=True, tag=2, array_like=True):
+class Delivered(Struct, frozen=True, tag=3, array_like=True):
     """The recording is in the archive."""
 
     number: int
     delivery: Delivery
 
 
-class Failed(Struct, frozen=True, tag=3, array_like=True):
+class Failed(Struct, frozen=True, tag=4, array_like=True):
     """The attempt failed."""
 
     number: int
@@ -100,7 +104,7 @@ class Failed(Struct, frozen=True, tag=3, array_like=True):
         )
 
 
-class Unwritable(Struct, frozen=True, tag=4, array_like=True):
+class Unwritable(Struct, frozen=True, tag=5, array_like=True):
     """The archive cannot be written."""
 
     number: int
@@ -108,24 +112,17 @@ class Unwritable(Struct, frozen=True, tag=4, array_like=True):
     hint: str
 
 
-class Recalled(Struct, frozen=True, tag=5, array_like=True):
+class Recalled(Struct, frozen=True, tag=6, array_like=True):
     """Nothing of that errand is in the archive."""
 
     number: int
 
 
-class Broken(Struct, frozen=True, tag=6, array_like=True):
-    """There is a mistake in the program."""
-
-    number: int
-    traceback: str
-
-
 ToCourier = Equip | Errand | Recall
-FromCourier = Begun | Received | Delivered | Failed | Unwritable | Recalled | Broken
+FromCourier = Ready | Begun | Received | Delivered | Failed | Unwritable | Recalled
 
-FOR_COURIERS: Final = msgspec.msgpack.Decoder(list[ToCourier])
-FROM_COURIERS: Final = msgspec.msgpack.Decoder(list[FromCourier])
+FOR_COURIERS: Final = msgspec.msgpack.Decoder(ToCourier)
+FROM_COURIERS: Final = msgspec.msgpack.Decoder(FromCourier)
 
 S = TypeVar("S")
 H = TypeVar("H")
@@ -142,7 +139,7 @@ class Line(asyncio.Protocol, Generic[S, H]):
 
     def __init__(
         self,
-        decoder: msgspec.msgpack.Decoder[list[H]],
+        decoder: msgspec.msgpack.Decoder[H],
         heard: Callable[[H], None],
         lost: Callable[[], None],
     ) -> None:
@@ -151,15 +148,17 @@ class Line(asyncio.Protocol, Generic[S, H]):
         self._lost = lost
         self._encoder = msgspec.msgpack.Encoder()
         self._loop = asyncio.get_running_loop()
-        self._outbox: list[S] = []
+        self._outbox = bytearray()
         self._inbox = bytearray()
         self._transport: asyncio.WriteTransport | None = None
 
     def say(self, message: S) -> None:
         """Send it with whatever else is said in this turn of the event loop."""
-        self._outbox.append(message)
-        if len(self._outbox) == 1:
+        frame = self._encoder.encode(message)
+        if not self._outbox:
             self._loop.call_soon(self._flush)
+        self._outbox += len(frame).to_bytes(_LENGTH_BYTES)
+        self._outbox += frame
 
     def close(self) -> bool:
         """Say no more, and hear no more; False where nothing was connected yet."""
@@ -169,10 +168,8 @@ class Line(asyncio.Protocol, Generic[S, H]):
         return True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say what was said before."""
+        """From now on something can be said."""
         self._transport = cast("asyncio.WriteTransport", transport)
-        if self._outbox:
-            self._flush()
 
     def data_received(self, data: bytes) -> None:
         """Take the frames that are whole."""
@@ -184,8 +181,7 @@ class Line(asyncio.Protocol, Generic[S, H]):
             end = body + int.from_bytes(inbox[begin:body])
             if len(inbox) < end:
                 break
-            for message in self._decoder.decode(memoryview(inbox)[body:end]):
-                self._heard(message)
+            self._heard(self._decoder.decode(memoryview(inbox)[body:end]))
             begin = end
         del inbox[:begin]
 
@@ -194,8 +190,6 @@ class Line(asyncio.Protocol, Generic[S, H]):
         self._lost()
 
     def _flush(self) -> None:
-        if self._transport is None or not self._outbox:
-            return
-        frame = self._encoder.encode(self._outbox)
-        self._outbox.clear()
-        self._transport.write(len(frame).to_bytes(_LENGTH_BYTES) + frame)
+        said, self._outbox = self._outbox, bytearray()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(said)

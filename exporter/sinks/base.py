@@ -100,11 +100,17 @@ class Hold(Protocol):
 
     Attributes:
         taken_over_from: the dead run that still seemed to hold the archive, None if there was none.
+        locks: descriptors of the operating system's locks; the archive is held for as long as any
+            process that inherited them lives.
     """
 
     @property
     def taken_over_from(self) -> Holder | None:
         """The dead run whose hold this one took over; None if the archive was free."""
+
+    @property
+    def locks(self) -> Sequence[int]:
+        """To be inherited by the processes that write for this run."""
 
     async def beat(self) -> None:
         """Show a sign of life; due every `BEAT_EVERY` seconds.

@@ -37,7 +37,7 @@ from exporter.sinks.signs_of_life import SignsOfLife, is_fresh
 from exporter.sinks.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _TAKEN: Final = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
@@ -138,6 +138,11 @@ class FolderHold:
         except BaseException:
             self._let_go_of_lock()
             raise
+
+    @property
+    def locks(self) -> Sequence[int]:
+        """The one of the folder."""
+        return [] if self._descriptor is None else [self._descriptor]
 
     async def beat(self) -> None:
         """Touch the holder's file, if it is still ours; put it back if somebody removed it."""

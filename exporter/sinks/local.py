@@ -50,6 +50,8 @@ class LocalSink:
         root: the archive's folder.
         dir_mode: permissions of new folders.
         file_mode: of new files.
+        identity: device and inode of the archive's folder, by which it is known again; None until
+            it was prepared, by this process or by another one of the same run.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class LocalSink:
         run_id: str,
         dir_mode: int,
         file_mode: int,
+        identity: tuple[int, int] | None = None,
         system: FileSystem | None = None,
     ) -> None:
         self.root = root
@@ -67,7 +70,7 @@ class LocalSink:
         self.dir_mode = dir_mode
         self.file_mode = file_mode
         self._system = system or FileSystem()
-        self._identity: tuple[int, int] | None = None  # of the root's folder, once prepared
+        self.identity = identity
         self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
         self._folders = Folders(root, mode=dir_mode, system=self._system)
 
@@ -79,14 +82,6 @@ class LocalSink:
     async def prepare(self) -> None:
         """Create the folder where needed and write a file into it."""
         await in_thread(self._prepare)
-
-    async def recognise(self) -> None:
-        """Rely on the folder that another process of the same run has prepared.
-
-        Raises:
-            DestinationError: it is not there.
-        """
-        await in_thread(self._recognise)
 
     def share(self) -> None:
         """Other processes of the same run write here, too: their new folders are synced as well."""
@@ -248,12 +243,8 @@ class LocalSink:
                 # The run that holds the archive may have swept it away meanwhile.
                 with contextlib.suppress(FileNotFoundError):
                     self._system.unlink(probe)
-        self._recognise()
-
-    def _recognise(self) -> None:
-        with translated(self.root, verb="find"):
             status = self.root.stat()
-        self._identity = status.st_dev, status.st_ino
+        self.identity = status.st_dev, status.st_ino
 
     def _free_bytes(self) -> int:
         self._check_still_there()
@@ -263,11 +254,11 @@ class LocalSink:
 
     def _check_still_there(self) -> None:
         """A file system that was unmounted leaves an empty folder, or none: not our archive."""
-        if self._identity is None:
+        if self.identity is None:
             return
         with translated(self.root, verb="find"):
             status = self.root.stat()
-        if (status.st_dev, status.st_ino) != self._identity:
+        if (status.st_dev, status.st_ino) != self.identity:
             raise DestinationError(
                 f"{self.root} is not the folder any more that the run began with",
                 hint="Check that the file system is still mounted, then run again.",
@@ -402,9 +393,9 @@ class LocalSink:
 
     def _is_left_by(self, name: str, runs: Collection[str] | None) -> bool:
         match = _TEMPORARY.fullmatch(name)
-        if match is None or match[1] == self._run_id:
+        if match is None:
             return False
-        return runs is None or match[1] in runs
+        return match[1] != self._run_id if runs is None else match[1] in runs
 
 
 def _digest(path: str) -> str:

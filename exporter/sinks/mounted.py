@@ -198,6 +198,11 @@ class MountedHold:
         found = (hold.taken_over_from for hold in self.holds)
         return next((holder for holder in found if holder is not None), None)
 
+    @property
+    def locks(self) -> Sequence[int]:
+        """Of all."""
+        return [lock for hold in self.holds for lock in hold.locks]
+
     async def beat(self) -> None:
         """On all of them."""
         for hold in self.holds:

@@ -87,6 +87,7 @@ class ObjectHold:
         )
         self._tag = ""
         self.taken_over_from: Holder | None = None
+        self.locks: tuple[int, ...] = ()  # of the operating system: a store has none
 
     def take(self) -> None:
         """Take hold.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.sandbox import Cut, Match, Respond, Rule, Stall, Times
+from exporter.sandbox import AudioSettings, Cut, Match, Respond, Rule, Stall, Times, World
 from tests.archives import recordings, verified, wait_for
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_a_courier_that_is_killed_ends_the_run_with_a_reason(
     os.kill(couriers_of(process.pid)[0], signal.SIGKILL)
     _, stderr = process.communicate()
     assert process.returncode == 1, stderr
-    assert "was ended by SIGKILL" in stderr
+    assert "was ended by signal 9" in stderr
     assert "Run again" in stderr
     assert "Traceback" not in stderr
     (file,) = exporter.archive.glob("_exporter/runs/*/results.json")
@@ -111,6 +112,55 @@ def test_a_courier_that_is_killed_ends_the_run_with_a_reason(
     done = exporter("run", job, "--base-url", sound.base_url)
     assert done.exit_code == 0, done.text
     assert verified(exporter, exporter.archive)[0] == 0
+
+
+def test_what_a_dead_courier_left_half_written_is_removed(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """The run that it died for ends in order, so that the next one would not look for any."""
+    stuck = start_sandbox(
+        world=World(audio=AudioSettings(seconds=(200, 200))),
+        scenario=[Rule(match=Match(conversation="CA2"), action=Stall(after_bytes=2_500_000))],
+    )
+    exporter.use_processes(2)
+    process = exporter.start("run", exporter.write("job.yaml", JOB), "--base-url", stuck.base_url)
+    wait_for(lambda: any(exporter.archive.rglob("CA2/.*.part")))
+    for courier in couriers_of(process.pid):
+        os.kill(courier, signal.SIGKILL)
+    _, stderr = process.communicate()
+    assert process.returncode == 1, stderr
+    assert not list(exporter.archive.rglob(".*.part"))
+
+
+def test_couriers_leave_it_to_the_run_what_a_signal_means(
+    exporter: Command, start_sandbox: Callable[..., Sandbox]
+) -> None:
+    """A service manager's SIGTERM reaches them, too, even as they start: that is no accident."""
+    exporter.use_processes(2)
+    job = exporter.write("job.yaml", JOB)
+    process = exporter.start("run", job, "--base-url", start_sandbox().base_url)
+    wait_for(lambda: len(couriers_of(process.pid)) == 2)
+    for courier in couriers_of(process.pid):
+        os.kill(courier, signal.SIGTERM)
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+
+
+def test_processes_that_the_system_does_not_allow_end_the_run(
+    exporter: Command, sandbox: Sandbox
+) -> None:
+    """Too few descriptors for 64 connections: exit 1, in words, and nothing was asked for."""
+    exporter.use_processes(64)
+    job = exporter.write("job.yaml", JOB)
+    process = exporter.start(
+        "run", job, "--base-url", sandbox.base_url,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50)),
+    )  # fmt: skip
+    _, stderr = process.communicate()
+    assert process.returncode == 1, stderr
+    assert "cannot be started: Too many open files" in stderr
+    assert "Traceback" not in stderr
+    assert not sandbox.requests
 
 
 def test_couriers_end_with_a_run_that_is_killed(

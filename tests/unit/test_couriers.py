@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from exporter.client import Client, Timeouts
 from exporter.courier_process import serve
 from exporter.couriers.dispatcher import Dispatcher
-from exporter.couriers.equipment import Equipment, folders_of
+from exporter.couriers.equipment import Equipment, shared_folders
 from exporter.couriers.messages import (
     FOR_COURIERS,
     FROM_COURIERS,
@@ -23,18 +25,22 @@ from exporter.couriers.messages import (
     Errand,
     FromCourier,
     Line,
+    Ready,
     Recall,
     Recalled,
     ToCourier,
 )
-from exporter.errors import CourierLostError, PolicyError
+from exporter.errors import CourierLostError, DestinationError, PolicyError
 from exporter.model import Direction, Recording, Redaction, Surface
+from exporter.sinks.base import HeldError, Holder
+from exporter.sinks.folder_hold import FolderHold
 from exporter.sinks.local import LocalSink
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 RAW = Recording("a", "p", "CA1", Direction.USER, Redaction.RAW)
+RUN = "20260521T000000Z-0001"
 TIMEOUTS = Timeouts(connect=1, read=1, total=1)
 
 errands = st.builds(
@@ -63,6 +69,9 @@ class Wire(asyncio.WriteTransport):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         self.written += data
 
+    def is_closing(self) -> bool:
+        return False
+
 
 @given(turns=said, pieces=st.lists(st.integers(1, 300), min_size=1))
 async def test_what_is_said_arrives_whole_and_in_order(
@@ -88,26 +97,27 @@ async def test_what_is_said_arrives_whole_and_in_order(
 
 
 @pytest.fixture
-async def equipment(tmp_path: Path) -> Equipment:
-    sink = LocalSink(tmp_path, run_id="20260521T000000Z-0001", dir_mode=0o700, file_mode=0o600)
+async def sink(tmp_path: Path) -> LocalSink:
+    sink = LocalSink(tmp_path / "a", run_id=RUN, dir_mode=0o700, file_mode=0o600)
     await sink.prepare()
+    return sink
+
+
+@pytest.fixture
+def equipment(sink: LocalSink) -> Equipment:
     return Equipment(
         origin="http://127.0.0.1:9",
         surface=Surface.PLATFORM_V3,
         timeouts=TIMEOUTS,
         ca_file=None,
         max_bytes=1000,
-        run_id="20260521T000000Z-0001",
-        folders=folders_of(sink),
+        run_id=RUN,
+        folders=shared_folders(sink),
     )
 
 
-async def bring(dispatcher: Dispatcher) -> None:
-    await dispatcher.bring(RAW, "x.wav", known=(), key="k", accepted=lambda: lambda: None)
-
-
 async def test_no_courier_is_sent_for_raw_audio_that_must_not_be_asked_for(
-    equipment: Equipment,
+    equipment: Equipment, sink: LocalSink
 ) -> None:
     """The client's last look before a request is taken here, before any process hears of it."""
     client = Client(
@@ -116,21 +126,64 @@ async def test_no_courier_is_sent_for_raw_audio_that_must_not_be_asked_for(
         timeouts=TIMEOUTS,
         never_raw=lambda *_: True,
     )
-    async with Dispatcher(2, equipment, check=client.check) as dispatcher:
-        with pytest.raises(PolicyError, match="about to be sent"):
-            await bring(dispatcher)
-        assert dispatcher.pids == []
+    dispatcher = Dispatcher(2, equipment, sink, check=client.check)
+    with pytest.raises(PolicyError, match="about to be sent"):
+        await dispatcher.bring(RAW, "x.wav", known=(), key="k", accepted=lambda: lambda: None)
 
 
+@pytest.mark.parametrize(
+    ("executable", "words"),
+    [
+        (os.devnull, "cannot be started: Permission denied"),
+        (shutil.which("false"), "ended with exit code 1"),
+    ],
+    ids=["no program", "one that ends at once"],
+)
 async def test_a_process_that_cannot_be_started_ends_the_run(
-    equipment: Equipment, monkeypatch: pytest.MonkeyPatch
+    equipment: Equipment,
+    sink: LocalSink,
+    monkeypatch: pytest.MonkeyPatch,
+    executable: str,
+    words: str,
 ) -> None:
-    """In words, with advice."""
-    monkeypatch.setattr(sys, "executable", os.devnull)
-    async with Dispatcher(1, equipment, check=lambda _: None) as dispatcher:
-        with pytest.raises(CourierLostError, match="cannot be started: Permission denied") as found:
-            await bring(dispatcher)
-    assert "limits.processes" in found.value.hint
+    """In words, with advice; nobody waits for it."""
+    monkeypatch.setattr(sys, "executable", executable)
+    async with Dispatcher(2, equipment, sink) as dispatcher:
+        with pytest.raises(CourierLostError, match=words) as found:
+            await dispatcher.get_ready()
+    assert found.value.hint
+
+
+async def test_an_archive_is_held_for_as_long_as_couriers_write(
+    equipment: Equipment, sink: LocalSink
+) -> None:
+    """A run may be killed at any moment: none begins before its couriers have ended as well."""
+
+    def hold() -> FolderHold:
+        return FolderHold(sink.root, Holder(RUN, "host", os.getpid(), datetime.now(UTC)))
+
+    first = hold()
+    first.take()
+    async with Dispatcher(1, equipment, sink, locks=first.locks) as dispatcher:
+        await dispatcher.get_ready()
+        await first.release()
+        with pytest.raises(HeldError):
+            hold().take()
+    second = hold()
+    second.take()
+    await second.release()
+
+
+async def test_a_courier_knows_the_folder_that_the_run_began_with(
+    equipment: Equipment, sink: LocalSink
+) -> None:
+    """A file system that is unmounted before a courier begins leaves a folder: not the archive."""
+    theirs = equipment.open_sink()
+    sink.root.rename(sink.root.with_name("away"))
+    sink.root.mkdir()
+    with pytest.raises(DestinationError, match="not the folder any more"):
+        await theirs.put("a/p/x.wav", b"sound")
+    assert not list(sink.root.iterdir())
 
 
 async def test_an_errand_that_is_recalled_at_once_is_answered(equipment: Equipment) -> None:
@@ -144,5 +197,6 @@ async def test_an_errand_that_is_recalled_at_once_is_answered(equipment: Equipme
         line.say(Equip(equipment))
         line.say(Errand(7, RAW, "x.wav", (), "k"))
         line.say(Recall(7))
+        assert await heard.get() == Ready()
         assert await heard.get() == Recalled(7)
         line.close()

@@ -78,6 +78,7 @@ class TroubledHold:
     """Signs of life that fail as told."""
 
     taken_over_from = None
+    locks = ()
 
     def __init__(self, *troubles: Exception | None) -> None:
         self.troubles = list(troubles)
