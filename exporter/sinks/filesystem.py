@@ -165,5 +165,11 @@ def translated(
 def as_ours(error: OSError, path: StrPath, verb: str = "write") -> DestinationError:
     """An error of the operating system in our words, with advice."""
     return DestinationError(
-        f"cannot {verb} {path}: {error.strerror or error}", hint=_ADVICE.get(error.errno or 0, "")
+        f"cannot {verb} {printable(path)}: {error.strerror or error}",
+        hint=_ADVICE.get(error.errno or 0, ""),
     )
+
+
+def printable(path: StrPath) -> str:
+    """A path in words for people: its bytes may be such that no ledger and no log can hold them."""
+    return str(path).encode("utf-8", "backslashreplace").decode()

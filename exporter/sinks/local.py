@@ -28,7 +28,7 @@ from exporter.sinks.base import (
     Holder,
     Known,
 )
-from exporter.sinks.filesystem import FileSystem, HashingFile, as_ours, translated
+from exporter.sinks.filesystem import FileSystem, HashingFile, as_ours, printable, translated
 from exporter.sinks.folder_hold import FolderHold, read_holder
 from exporter.sinks.folders import Folders
 from exporter.sinks.signs_of_life import SignsOfLife
@@ -260,7 +260,7 @@ class LocalSink:
             status = self.root.stat()
         if (status.st_dev, status.st_ino) != self.identity:
             raise DestinationError(
-                f"{self.root} is not the folder any more that the run began with",
+                f"{printable(self.root)} is not the folder any more that the run began with",
                 hint="Check that the file system is still mounted, then run again.",
             )
 
@@ -328,7 +328,7 @@ class LocalSink:
         try:
             self._system.name_finally(temporary, final)
         except FileExistsError:
-            raise AlreadyExistsError(final, _digest(final)) from None
+            raise AlreadyExistsError(printable(final), _digest(final)) from None
 
     def _discard(self, file: HashingFile) -> None:
         with contextlib.suppress(OSError):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from exporter.sandbox import AudioSettings, Cut, Match, Respond, Rule, Stall, Times, World
-from tests.archives import recordings, verified, wait_for
+from tests.archives import BY_ONE_OR_TWO, recordings, verified, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +163,27 @@ def test_processes_that_the_system_does_not_allow_end_the_run(
     assert "cannot be started: Too many open files" in stderr
     assert "Traceback" not in stderr
     assert not sandbox.requests
+
+
+@BY_ONE_OR_TWO
+def test_an_archive_may_have_a_name_that_is_no_text(
+    exporter: Command, sandbox: Sandbox, processes: int
+) -> None:
+    """A conflict in a folder whose bytes are not UTF-8 is recorded like any other."""
+    exporter.use_processes(processes)
+    archive = Path(os.fsdecode(bytes(exporter.folder) + b"/calls-\xff"))
+    exporter.environment["EXPORTER_OUTPUT__URL"] = str(archive)
+    run = "run", exporter.write("job.yaml", JOB), "--base-url", sandbox.base_url
+    exporter.start(*run).communicate()
+    shutil.rmtree(archive / "_exporter")
+    for manifest in archive.rglob("manifest.json"):
+        manifest.unlink()
+    (one, *_) = sorted(archive.rglob("*.wav"))
+    one.write_bytes(b"something else")
+    process = exporter.start(*run)
+    _, stderr = process.communicate()
+    assert process.returncode == 1, stderr
+    assert "not exported: destination_conflict (1)" in stderr
 
 
 def test_couriers_end_with_a_run_that_is_killed(
