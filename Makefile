@@ -47,6 +47,8 @@ bench: $(READY) ## against peers, against limits, at a million recordings (QUICK
 	@mkdir -p benchmarks/work
 	$(BIN)/python benchmarks/downloads.py $(if $(QUICK),--quick) \
 		--json benchmarks/work/downloads.json --svg benchmarks/work/downloads.svg
+	$(BIN)/python benchmarks/latency.py $(if $(QUICK),--seconds 2 --rounds 1) \
+		--json benchmarks/work/latency.json
 	$(BIN)/python benchmarks/pace.py --conversations $(if $(QUICK),20000,200000) \
 		--json benchmarks/work/pace.json
 	$(BIN)/python benchmarks/traffic.py $(if $(QUICK),--quick) --json benchmarks/work/traffic.json
