@@ -53,6 +53,7 @@ bench: $(READY) ## against peers, against limits, at a million recordings (QUICK
 		--json benchmarks/work/pace.json
 	$(BIN)/python benchmarks/traffic.py $(if $(QUICK),--quick) --json benchmarks/work/traffic.json
 	$(BIN)/python benchmarks/second_run.py --recordings $(if $(QUICK),20000,1000000)
+	$(BIN)/python benchmarks/discovering.py --conversations $(if $(QUICK),60000,1000000)
 	$(BIN)/python -m benchmarks.stores $(if $(QUICK),--quick)
 
 check: $(READY) ## lint, types, import rules
