@@ -2,8 +2,8 @@
 
     python benchmarks/discovering.py [--conversations 1000000]
 
-The sandbox lists 20,000 conversations a day; asked for are those of the first day, and then so many.
-Half of the time on two cores is the sandbox's.
+The sandbox lists 20,000 conversations a day; asked for are those of the first day, and then so
+many. Half of the time on two cores is the sandbox's.
 """
 
 from __future__ import annotations
