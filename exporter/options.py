@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporter.settings import Flag
+
+Command = Callable[..., None]
 
 Manifest = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="What to export; - reads standard input.")
@@ -167,6 +173,76 @@ def flags(**given: object) -> list[Flag]:
         for (name, section, key), value in named
         if not (value is None or value is False or value == [])
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `run`, `plan` and `retry` share, in the order in which `--help` lists it."""
+
+    manifest_format: ManifestFormat = None
+    config: Config = None
+    output: Output = None
+    base_url: BaseUrl = None
+    surface: Surface = None
+    region: Region = None
+    directions: Directions = None
+    redaction: RedactionList = None
+    concurrency: Concurrency = None
+    rate: Rate = None
+    results: ResultsFile = None
+    state_dir: StateDir = None
+    timezone: Timezone = None
+    wait: Wait = None
+    recheck: Recheck = False
+    refresh: Refresh = False
+    max_failures: MaxFailures = None
+    deadline: Deadline = None
+    require_raw: RequireRaw = False
+    never_raw: NeverRaw = False
+    allow_missing: AllowMissing = False
+    log_format: LogFormat = None
+    log_level: LogLevel = None
+    progress: Progress = None
+
+    def flags(self) -> list[Flag]:
+        """The settings among them that were given."""
+        return flags(**{name: value for name, value in vars(self).items() if name in _SETTINGS})
+
+
+def takes_run_options(*, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Puts the flags of `RunOptions` in the place of a command's parameter `options`.
+
+    typer makes flags of a function's signature, so that is what they are written into.
+
+    Args:
+        without: those that the command has no use for.
+    """
+    hints = get_type_hints(RunOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=each.default,
+            annotation=hints[each.name],
+        )
+        for each in fields(RunOptions)
+        if each.name not in without
+    ]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def called(**given: Any) -> None:  # noqa: ANN401 (as typer read them)
+            options = RunOptions(**{each.name: given.pop(each.name) for each in shared})
+            command(options=options, **given)
+
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for each in signature.parameters.values():
+            parameters += shared if each.name == "options" else [each]
+        called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return called
+
+    return decorate
 
 
 def _joined(value: object) -> object:
