@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from exporter.options import Archive, AsJson, Config, Progress, StateDir, flags, reported
+from exporter.options import (
+    Archive,
+    AsJson,
+    Config,
+    Progress,
+    StateDir,
+    flags,
+    reported,
+    whole_number,
+)
 
 
 def verify(
@@ -26,7 +35,9 @@ def verify(
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
+        typer.Option(
+            "--concurrency", "-j", metavar="N", parser=whole_number, help="Files read at a time."
+        ),
     ] = None,
     config: Config = None,
     state_dir: StateDir = None,

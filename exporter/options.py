@@ -94,10 +94,10 @@ Region = Annotated[
     typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
 ]
 Concurrency = Annotated[
-    int | None,
+    str | None,
     typer.Option("--concurrency", "-j", metavar="N", help="Recordings fetched at a time."),
 ]
-Rate = Annotated[float | None, typer.Option(metavar="N", help="Requests a second, at most.")]
+Rate = Annotated[str | None, typer.Option(metavar="N", help="Requests a second, at most.")]
 ResultsFile = Annotated[
     Path | None,
     typer.Option("--results", metavar="FILE", help="Write the results here too."),
@@ -114,7 +114,7 @@ Refresh = Annotated[
     typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
 ]
 MaxFailures = Annotated[
-    int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
+    str | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
 ]
 Deadline = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
@@ -130,6 +130,23 @@ Progress = Annotated[
 ]
 JsonSummary = Annotated[bool, typer.Option("--json", help="One JSON summary on standard output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
+
+
+def whole_number(text: str | int) -> int:
+    """A parser of options; numbers that are settings are left to these."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"found {text!r}, expected a whole number") from None
+
+
+def number(text: str | float) -> float:
+    """Likewise."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"found {text!r}, expected a number") from None
+
 
 # Which setting an option stands for, and how it is written, for messages.
 _SETTINGS = {
