@@ -91,7 +91,8 @@ async def write_failed(ledger: Ledger, thread: LedgerThread, file: str) -> int:
         file: `.yaml` or `.jsonl`; `-` is standard output, as YAML.
 
     Returns:
-        How many recordings it names; if there are none, nothing is written.
+        How many recordings it names; if there are none, no file is written, and to standard output
+        a manifest without entries: who reads it from a pipe has nothing to do, and no error.
 
     Raises:
         UsageError: another ending.
@@ -105,14 +106,14 @@ async def write_failed(ledger: Ledger, thread: LedgerThread, file: str) -> int:
     as_lines = ending in {".jsonl", ".ndjson"}
     pages = _failed(ledger)
     first = await thread.run(next, pages, None)
-    if first is None:
+    if first is None and file != STANDARD_OUTPUT:
         return 0
     count = 0
 
     async def pieces() -> AsyncIterator[bytes]:
         nonlocal count
         if not as_lines:
-            yield _HEAD + b"conversations:\n"
+            yield _HEAD + (b"conversations:\n" if first else b"conversations: []\n")
         page: list[Conversation] | None = first
         while page:
             count += sum(len(one.directions or ()) * len(one.redaction or ()) for one in page)
