@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from pydantic import BaseModel
 
@@ -24,6 +25,8 @@ ENV_DELIMITER = "__"
 LISTS: Mapping[str, type[Section]] = {CREDENTIALS: CredentialSettings, "policies": PolicySettings}
 OF_MANIFESTS: Final = ("version", "conversations", "defaults", "discover", "config")
 """The keys that a manifest begins with."""
+_HEAD_BYTES: Final = 64 * 1024
+_ENTRIES: Final = re.compile(rb"^conversations:", re.MULTILINE)
 _MANIFEST_HINT = (
     "This seems to be a manifest, which says what to export: it is named without a flag. --config"
     " names a file that says how, and a manifest may have that itself, under 'config:'."
@@ -224,6 +227,18 @@ class DocumentLayer(Layer):
         )
 
 
+def _load(stream: BinaryIO, name: str) -> yamldoc.Document:
+    try:
+        return yamldoc.load(stream, name)
+    except ConfigError as error:
+        # Too long for a config, most likely.
+        if not error.hint and stream.seekable():
+            stream.seek(0)
+            if _ENTRIES.search(stream.read(_HEAD_BYTES)):
+                error.hint = _MANIFEST_HINT
+        raise
+
+
 def read_config(path: Path) -> yamldoc.Document:
     """A config file.
 
@@ -232,7 +247,7 @@ def read_config(path: Path) -> yamldoc.Document:
     """
     try:
         with path.open("rb") as stream:
-            document = yamldoc.load(stream, str(path))
+            document = _load(stream, str(path))
     except OSError as error:
         raise ConfigError(
             f"cannot read the config file {path}: {error.strerror or error}",

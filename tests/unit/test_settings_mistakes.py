@@ -298,11 +298,18 @@ def test_what_follows_from_a_mistake_is_none_of_its_own() -> None:
 # A manifest in the place of a config, and the other way round.
 
 
-@pytest.mark.parametrize("text", ["version: 1\nconversations: [CA1]\n", "discover: []\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\nconversations: [CA1]\n",
+        "discover: []\n",
+        "version: 1\nconversations:\n" + "- CA1\n" * 20_000,
+    ],
+    ids=["short", "queries", "long"],
+)
 def test_a_manifest_as_a_config_is_told_as_one(text: str, tmp_path: Path) -> None:
     """One mistake, and where a manifest belongs, instead of a complaint about each of its keys."""
     error = refusal(config=text, folder=tmp_path)
-    assert "found the unknown key" in str(error)
     assert error.hint.startswith("This seems to be a manifest")
     assert not error.also
 
