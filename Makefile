@@ -41,7 +41,7 @@ test-all: ## the tests on every Python from 3.11 to 3.14 that this machine has
 	done; echo "== the tests pass on $$tested versions of Python"; test $$tested -gt 0
 
 chaos: $(READY) ## 200 rounds of kill -9, faults and full disks (ROUNDS=n SEED=n)
-	$(BIN)/python tests/chaos/chaos.py --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos.chaos --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 bench: $(READY) ## against peers, against limits, at a million recordings (QUICK=1: a small part)
 	@mkdir -p benchmarks/work

@@ -118,6 +118,10 @@ class Recording(Struct, frozen=True, gc=False, eq=False):
         """Whether it is the same recording, whatever is known of the call."""
         return isinstance(other, Recording) and self._identity == other._identity
 
+    def __ne__(self, other: object) -> bool:
+        """The contrary, which msgspec's structs do not make of `==` by themselves."""
+        return not self == other
+
     def __hash__(self) -> int:
         """Of what it is."""
         return hash(self._identity)

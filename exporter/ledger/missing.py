@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from exporter.errors import ErrorKind
@@ -187,6 +188,16 @@ class MissingRecordings(Knowledge):
                 )
                 for row in page
             ]
+
+    def missing_by_conversation(self, status: Status) -> Iterator[list[Recording]]:
+        """The recordings with this status, those of a conversation together."""
+        found = self._db.execute(
+            f"SELECT {rows.RECORDING_COLUMNS}, o.in_progress, o.conversation{_OF_MISSING}"
+            " WHERE o.status = ? ORDER BY o.conversation, o.variant",
+            (status,),
+        )
+        for _, of_one in groupby(found, key=lambda row: row[-1]):
+            yield [rows.to_recording(row[:6]) for row in of_one]
 
     def missing_groups(self) -> list[MissingGroup]:
         """What is missing in numbers; pending first, then as in `KEPT`, by project and kind."""

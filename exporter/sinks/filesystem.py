@@ -162,6 +162,25 @@ def translated(
         raise as_ours(error, path, verb) from None
 
 
+@contextlib.contextmanager
+def takes_files(folder: Path) -> Iterator[None]:
+    """Some file systems, such as /proc, say of what cannot be made in them that it is not there.
+
+    Raises:
+        DestinationError: this one does.
+        FileNotFoundError: the folder itself is not there.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        if not folder.is_dir():
+            raise
+        raise DestinationError(
+            f"cannot write into {folder}: its file system takes no new files or folders",
+            hint="Choose another archive.",
+        ) from None
+
+
 def as_ours(error: OSError, path: StrPath, verb: str = "write") -> DestinationError:
     """An error of the operating system in our words, with advice."""
     return DestinationError(

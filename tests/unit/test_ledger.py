@@ -30,6 +30,7 @@ from tests.ledgers import (
     recording,
     tables,
 )
+from tests.old_ledgers import back_to_version_4
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -287,6 +288,40 @@ def test_reading_leaves_no_trace(open_ledger: Callable[[], Ledger], tmp_path: Pa
     assert reader.holds_anything()
     reader.close()
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_an_older_ledger_is_read_and_stays_as_it_is(
+    open_ledger: Callable[[], Ledger], tmp_path: Path, *, is_killed: bool
+) -> None:
+    """A reader knows all that is in it, also in a killed run's log; only a run upgrades it."""
+    ledger = open_ledger()
+    ledger.begin_run("r1", NOW)
+    plan(ledger, recording(), recording("CA2"))
+    failed = Outcome(Status.FAILED, None, ErrorInfo(ErrorKind.SERVER_ERROR, "no"), 1)
+    ledger.record([(1, Outcome(Status.EXPORTED, archived(), attempts=1)), (2, failed)], NOW)
+    ledger.close()
+    path = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        back_to_version_4(db)
+        if is_killed:
+            folder = tmp_path / "killed"
+            folder.mkdir()
+            for file in tmp_path.glob("ledger.sqlite*"):
+                (folder / file.name).write_bytes(file.read_bytes())
+            path = folder / path.name
+    before = {file: file.read_bytes() for file in path.parent.glob("ledger.sqlite*")}
+    assert len(before) == (3 if is_killed else 1)
+    reader = Ledger(path, read_only=True)
+    assert [len(page) for page in reader.everything()] == [1]
+    ((lost,),) = reader.missing((Status.FAILED,))
+    assert (lost.recording, lost.error) == (recording("CA2"), failed.error)
+    assert [run.run_id for run in reader.latest_runs(10)] == ["r1"]
+    reader.close()
+    if not is_killed:  # readers share the index of a log, which is made for them
+        assert {file: file.read_bytes() for file in path.parent.glob("ledger.sqlite*")} == before
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
 
 
 def test_an_error_is_kept_with_its_recording(open_ledger: Callable[[], Ledger]) -> None:
