@@ -163,21 +163,21 @@ def translated(
 
 
 @contextlib.contextmanager
-def takes_files(folder: Path) -> Iterator[None]:
+def can_be_made(path: Path) -> Iterator[None]:
     """Some file systems, such as /proc, say of what cannot be made in them that it is not there.
 
     Raises:
         DestinationError: this one does.
-        FileNotFoundError: the folder itself is not there.
+        FileNotFoundError: the folder of the path is not there.
     """
     try:
         yield
     except FileNotFoundError:
-        if not folder.is_dir():
+        if not path.parent.is_dir():
             raise
         raise DestinationError(
-            f"cannot write into {folder}: its file system takes no new files or folders",
-            hint="Choose another archive.",
+            f"cannot make {path}: its file system takes no new files or folders",
+            hint="Choose another place.",
         ) from None
 
 
