@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from exporter.ledger import rows
 from exporter.ledger.comparing import Comparing
+from exporter.ledger.pairs import NO_COUNTERPART
 from exporter.ledger.rows import Looked, Partition, Planned, Totals
 from exporter.ledger.runs import Runs
 from exporter.model import Order, Outcome, Recording, Status
@@ -269,26 +270,33 @@ class Ledger(Comparing, Runs):
         names = ", ".join(f"o.{name}" for name in rows.OUTCOME_COLUMNS.split(", "))
         found = self._db.execute(
             f"SELECT o.seq, o.conversation, o.carried_over, {rows.RECORDING_COLUMNS}, {names},"  # noqa: S608 (constants)
-            f" {rows.ARCHIVED_COLUMNS}"
+            f" {rows.ARCHIVED_COLUMNS}, EXISTS (SELECT 1 FROM recordings k"
+            f"  WHERE k.conversation = o.conversation AND k.variant = {rows.COUNTERPART})"
             f" FROM outcomes o {rows.JOINS} WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
             (after, limit),
         ).fetchall()
         last = 8 + rows.OUTCOME_WIDTH
         page = [
-            (row[0], rows.to_recording(row[3:8]), rows.told(row[2], row[8:last], row[last:]))
+            (
+                row[0],
+                rows.to_recording(row[3:8]),
+                rows.to_outcome(
+                    row[8:last],
+                    row[last:-1],
+                    carried_over=bool(row[2]),
+                    proof=None if row[-1] else NO_COUNTERPART,
+                ),
+            )
             for row in found
         ]
-        held = [
-            (row[1], recording, outcome.archived)
-            for row, (_, recording, outcome) in zip(found, page, strict=True)
-            if outcome.archived
-        ]
-        proven = iter(self._with_proofs(held, tell_unpaired=True))
-        return [
-            (
-                seq,
-                recording,
-                replace(outcome, archived=next(proven)) if outcome.archived else outcome,
-            )
-            for seq, recording, outcome in page
-        ]
+        # Most archives hold no pairs, and then no more than this is to be asked.
+        paired = {
+            n: (row[1], page[n][1], archived)
+            for n, row in enumerate(found)
+            if row[-1] and (archived := page[n][2].archived)
+        }
+        proven = self._with_proofs(list(paired.values()))
+        for n, archived in zip(paired, proven, strict=True):
+            seq, recording, outcome = page[n]
+            page[n] = seq, recording, replace(outcome, archived=archived)
+        return page
