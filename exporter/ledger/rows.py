@@ -172,6 +172,11 @@ def timestamp(moment: datetime) -> str:
     return f"{utc_text(moment)[:-1]}+00:00"
 
 
+def to_moment(text: str | None) -> datetime | None:
+    """Back from `timestamp`."""
+    return datetime.fromisoformat(text) if text else None
+
+
 def to_recording(row: Sequence[Any]) -> Recording:
     """From `RECORDING_COLUMNS`, and whether the call was in progress, where that is known."""
     account_id, project_id, conversation_id, variant, started_at, *in_progress = row
@@ -182,7 +187,7 @@ def to_recording(row: Sequence[Any]) -> Recording:
         conversation_id,
         direction,
         redaction,
-        datetime.fromisoformat(started_at) if started_at else None,
+        to_moment(started_at),
         bool(in_progress and in_progress[0]),
     )
 
@@ -195,7 +200,7 @@ def to_archived(row: Sequence[Any], proof: Proof | None = None) -> Archived:
         size,
         sha256.hex(),
         AudioFormat(*audio),
-        datetime.fromisoformat(fetched_at) if fetched_at else None,
+        to_moment(fetched_at),
         correlation_id,
         version,
         proof,
