@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,8 +61,7 @@ class Planned(Struct, frozen=True, gc=False):
     archived: Archived | None
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(Struct, frozen=True):
     """Account, project and date inside the archive.
 
     Attributes:
@@ -77,8 +75,7 @@ class Partition:
     folder: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeftRun:
+class LeftRun(Struct, frozen=True):
     """A run whose results are not in the archive yet.
 
     Attributes:
@@ -100,8 +97,7 @@ class LeftRun:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """A run in numbers.
 
     Attributes:
