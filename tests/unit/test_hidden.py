@@ -48,7 +48,7 @@ def test_authorities_are_not_found_until_afterwards(
 
 @pytest.mark.parametrize("module", ["running", "discovering", "checking", "consulting", "inquiry"])
 def test_a_command_starts_without_what_it_does_not_use(module: str) -> None:
-    """The libraries of the progress bar, of object stores and of listings are not there at first."""
+    """The libraries of progress bars, object stores and listings are not imported at first."""
     unused = {"rich", "obstore", "pygments", "ijson"}
     told = subprocess.run(
         [sys.executable, "-c", f"import exporter.{module}, sys; print(*sys.modules)"],
