@@ -158,7 +158,7 @@ def _watcher(*, show: bool) -> Iterator[Watcher]:
     if not show:
         yield NullWatcher()
         return
-    from exporter.progress import ReadingBar  # noqa: PLC0415 (rich is slow to import)
+    from exporter.bars import ReadingBar  # noqa: PLC0415 (rich is slow to import)
 
     with ReadingBar() as bar:
         yield bar

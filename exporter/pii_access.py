@@ -23,8 +23,9 @@ directions of one conversation stand or fall together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from exporter.model import PiiAccessState
 
@@ -32,8 +33,7 @@ ENOUGH_IDENTICAL: Final = 20
 """Conversations in which raw and redacted were the same before missing access is suspected."""
 
 
-@dataclass(frozen=True, slots=True)
-class PairCounts:
+class PairCounts(Struct, frozen=True):
     """Conversations whose raw and redacted recordings were compared, of one credential and project.
 
     Attributes:
@@ -48,8 +48,7 @@ class PairCounts:
         return PairCounts(self.confirmed + other.confirmed, self.identical + other.identical)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What is to be believed of a credential in a project.
 
     Attributes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from exporter.errors import ErrorKind
 from exporter.ledger import rows
@@ -45,8 +46,7 @@ Place = tuple[int, str]
 """Where a page of what is missing ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """A recording that was asked for and is not archived.
 
     Attributes:
@@ -65,8 +65,7 @@ class Missing:
     error: ErrorInfo | None
 
 
-@dataclass(frozen=True, slots=True)
-class MissingGroup:
+class MissingGroup(Struct, frozen=True):
     """Missing recordings of one project, status and kind of error.
 
     Attributes:
@@ -85,8 +84,7 @@ class MissingGroup:
     oldest_started_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class PastRun:
+class PastRun(Struct, frozen=True):
     """A run as the ledger remembers it.
 
     Attributes:

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exporter.errors import ArchiveBusyError, DestinationError, ErrorKind
-from exporter.ledger import Ledger, schema
+from exporter.ledger import Ledger, rows, schema
 from exporter.model import (
     Direction,
     ErrorInfo,
@@ -195,6 +197,29 @@ def test_names_that_differ_by_case_collide_within_one_batch_and_across(
     ]
     other = Recording("ACME", "shop", "CA", Direction.USER, Redaction.RAW, NOW)
     assert ledger.look_up([other])[0].collides
+
+
+def test_what_is_refused_keeps_its_error_and_its_turn(open_ledger: Callable[[], Ledger]) -> None:
+    """A refusal among recordings that need no fetching is told whole, in the manifest's order."""
+    ledger = open_ledger()
+    ledger.begin_run("r1", NOW)
+    looked = ledger.look_up([recording("CA1"), recording("ca1"), recording("CA2")])
+    refused = Outcome(Status.FAILED, error=ErrorInfo(ErrorKind.IDENTIFIER_COLLISION, "alike"))
+    skipped = Outcome(Status.SKIPPED)
+    entered = list(zip(looked, ("a", "b", "c"), (skipped, refused, skipped), strict=True))
+    assert ledger.plan(entered) == 0
+    assert ledger.plan(entered) == 3
+    assert [outcome for _, _, outcome in ledger.results(0, 9)] == [skipped, refused, skipped]
+    pages = [row for page in ledger.statuses() for row in page]
+    assert sorted(status for *_, status in pages) == ["failed", "skipped", "skipped"]
+    assert {row[:3] for row in pages} == {("acme", "shop", looked[0].recording.started_at)}
+
+
+@given(st.datetimes(timezones=st.timezones(), min_value=datetime(1970, 1, 2)))  # noqa: DTZ001
+def test_the_text_of_a_moment_is_that_of_the_standard_library(moment: datetime) -> None:
+    """The faster way to a time's text gives the same one, whatever the instant and its zone."""
+    assert rows.timestamp(moment) == moment.astimezone(UTC).isoformat()
+    assert rows.to_moment(rows.timestamp(moment)) == moment
 
 
 def test_only_the_latest_run_is_kept_row_by_row(open_ledger: Callable[[], Ledger]) -> None:
