@@ -64,7 +64,7 @@ async def test_a_place_that_takes_no_files_did_not_vanish(tmp_path: Path, name: 
     with pytest.raises(DestinationError, match="takes no new files or folders") as caught:
         await sink_in(tmp_path / name, StrangeFileSystem()).prepare()
     assert str(tmp_path) in caught.value.message
-    assert caught.value.hint == "Choose another archive."
+    assert caught.value.hint == "Choose another place."
 
 
 @pytest.mark.parametrize("refused", ["acme", "shop", "2026-05-21", "CA1"])
