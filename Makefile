@@ -41,16 +41,19 @@ test-all: ## the tests on every Python from 3.11 to 3.14 that this machine has
 	done; echo "== the tests pass on $$tested versions of Python"; test $$tested -gt 0
 
 chaos: $(READY) ## 200 rounds of kill -9, faults and full disks (ROUNDS=n SEED=n)
-	$(BIN)/python tests/chaos/chaos.py --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos.chaos --rounds $(or $(ROUNDS),200) $(if $(SEED),--seed $(SEED))
 
 bench: $(READY) ## against peers, against limits, at a million recordings (QUICK=1: a small part)
 	@mkdir -p benchmarks/work
 	$(BIN)/python benchmarks/downloads.py $(if $(QUICK),--quick) \
 		--json benchmarks/work/downloads.json --svg benchmarks/work/downloads.svg
+	$(BIN)/python benchmarks/latency.py $(if $(QUICK),--seconds 2 --rounds 1) \
+		--json benchmarks/work/latency.json
 	$(BIN)/python benchmarks/pace.py --conversations $(if $(QUICK),20000,200000) \
 		--json benchmarks/work/pace.json
 	$(BIN)/python benchmarks/traffic.py $(if $(QUICK),--quick) --json benchmarks/work/traffic.json
 	$(BIN)/python benchmarks/second_run.py --recordings $(if $(QUICK),20000,1000000)
+	$(BIN)/python benchmarks/discovering.py --conversations $(if $(QUICK),60000,1000000)
 	$(BIN)/python -m benchmarks.stores $(if $(QUICK),--quick)
 
 check: $(READY) ## lint, types, import rules

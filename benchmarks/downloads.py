@@ -8,6 +8,8 @@ them once into a fresh folder, 16 at a time, in turn. A peer is followed by `ope
 over what it fetched, in two processes. Ours does everything that a run does: manifest, plan, WAV
 check, hash, sync, ledger, partition manifest, results.
 
+Ours takes part twice: with one process, and with `--processes`, one a core up to 4.
+
 Printed are medians over the rounds: files and megabytes a second, CPU seconds of all processes
 together, the largest process's peak memory. *Steady* leaves out what a run of one recording takes,
 so that a short benchmark tells of long runs; for all contestants alike.
@@ -25,19 +27,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.picture import bars
 from benchmarks.serving import find, nginx
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 AT_ONCE = 16
+OURS = "exporter"
+PROCESSES = min(os.cpu_count() or 1, 4)  # of the second entry of ours
 WORK = {  # name: (bytes, files, files with --quick)
     "64KiB": (64 * 1024, 8000, 2000),
     "1MiB": (1024 * 1024, 1000, 200),
@@ -75,13 +77,22 @@ class Errand:
         return shlex.quote(str(path))
 
 
-def curl(errand: Errand) -> str:
+Command = Callable[[Errand], str]
+"""A contestant: the shell's words for an errand."""
+
+
+def curl(*, at_once: int = AT_ONCE) -> Command:
     """One process, connections kept."""
-    lines = "".join(
-        f'url = "{address}"\noutput = "{errand.folder}/{number:06}.wav"\n'
-        for number, address in enumerate(errand.addresses)
-    )
-    return f"curl -sS --fail --parallel --parallel-max {AT_ONCE} -K {errand.note('curl', lines)}"
+
+    def command(errand: Errand) -> str:
+        lines = "".join(
+            f'url = "{address}"\noutput = "{errand.folder}/{number:06}.wav"\n'
+            for number, address in enumerate(errand.addresses)
+        )
+        config = errand.note("curl", lines)
+        return f"curl -sS --fail --parallel --parallel-max {at_once} -K {config}"
+
+    return command
 
 
 def aria2(errand: Errand) -> str:
@@ -115,18 +126,23 @@ def parfive(errand: Errand) -> str:
     return f"{_parfive_python()} {program} {urls} {errand.folder} > /dev/null 2>&1"
 
 
-def exporter(errand: Errand) -> str:
+def exporter(*, processes: int = 1, at_once: int = AT_ONCE) -> Command:
     """The whole of a run."""
-    entries = "".join(
-        f'{{"account_id":"a","project_id":"{errand.name}","id":"CA{number:06}",'
-        '"started_at":"2026-05-21T22:14:03Z"}\n'
-        for number in range(errand.count)
-    )
-    manifest = errand.note("jsonl", entries)
-    return (
-        f"{shlex.quote(sys.executable)} -m exporter run {manifest} -o {errand.folder}"
-        f" --base-url {errand.server} -j {AT_ONCE} --no-progress --log-level error"
-    )
+
+    def command(errand: Errand) -> str:
+        entries = "".join(
+            f'{{"account_id":"a","project_id":"{errand.name}","id":"CA{number:06}",'
+            '"started_at":"2026-05-21T22:14:03Z"}\n'
+            for number in range(errand.count)
+        )
+        manifest = errand.note("jsonl", entries)
+        return (
+            f"{shlex.quote(sys.executable)} -m exporter run {manifest} -o {errand.folder}"
+            f" --base-url {errand.server} -j {at_once} --processes {processes}"
+            " --no-progress --log-level error"
+        )
+
+    return command
 
 
 def _parfive_python() -> str:
@@ -138,11 +154,13 @@ def _has_parfive() -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
 
 
-def contestants() -> dict[str, Callable[[Errand], str]]:
+def contestants() -> dict[str, Command]:
     """Ourselves, and the peers that are installed; the others are named."""
-    found: dict[str, Callable[[Errand], str]] = {"exporter": exporter}
+    found: dict[str, Command] = {OURS: exporter()}
+    if PROCESSES > 1:
+        found[f"{OURS}-{PROCESSES}"] = exporter(processes=PROCESSES)
     for name, program, command in (
-        ("curl", "curl", curl),
+        ("curl", "curl", curl()),
         ("rclone", "rclone", rclone),
         ("wget2", "wget2", wget2),
         ("aria2", "aria2c", aria2),
@@ -169,7 +187,7 @@ class Measured:
     peak_mib: float
 
 
-def fetch(name: str, command: Callable[[Errand], str], errand: Errand) -> Measured:
+def fetch(name: str, command: Command, errand: Errand, *, hashing: bool = True) -> Measured:
     """Run it, and its hashing; all that it brought must be there.
 
     Raises:
@@ -177,7 +195,7 @@ def fetch(name: str, command: Callable[[Errand], str], errand: Errand) -> Measur
     """
     errand.folder.mkdir(parents=True)
     script = command(errand)
-    if name != "exporter":
+    if hashing and not name.startswith(OURS):
         hashes = errand.folder.with_name(f"{errand.folder.name}.sha256")
         script += " && " + _HASHED.format(folder=errand.folder, hashes=hashes)
     environ = {
@@ -276,18 +294,19 @@ def row(
 
 def show(rows: list[dict[str, Any]]) -> None:
     """A table for people; ratios are ours to theirs."""
-    ours = next((each for each in rows if each["name"] == "exporter"), None)
+    ours = [each for each in rows if each["name"].startswith(OURS)]
     print(
         f"\n{rows[0]['files']} files of {rows[0]['size']}\n"
-        f"{'':10}{'files/s':>9}{'MB/s':>9}{'steady':>9}{'spread':>8}{'CPU s':>8}{'MiB':>6}"
+        f"{'':11}{'files/s':>9}{'MB/s':>9}{'steady':>9}{'spread':>8}{'CPU s':>8}{'MiB':>6}"
         "  ours/theirs"
+        + ("" if len(ours) == 1 else f" ({', '.join(each['name'] for each in ours)})")
     )
     for each in sorted(rows, key=lambda row: -row["steady_files_a_second"]):
-        ratio = ours["steady_files_a_second"] / each["steady_files_a_second"] if ours else 0
+        pace = each["steady_files_a_second"]
+        ratios = "  ".join(f"{one['steady_files_a_second'] / pace:.2f}" for one in ours)
         print(
-            f"{each['name']:10}{each['files_a_second']:9}{each['megabytes_a_second']:9}"
-            f"{each['steady_files_a_second']:9}{each['spread']:8.0%}{each['cpu_seconds']:8}"
-            f"{each['peak_mib']:6}  {ratio:.2f}",
+            f"{each['name']:11}{each['files_a_second']:9}{each['megabytes_a_second']:9}"
+            f"{pace:9}{each['spread']:8.0%}{each['cpu_seconds']:8}{each['peak_mib']:6}  {ratios}",
             flush=True,
         )
 

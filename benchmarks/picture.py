@@ -23,7 +23,7 @@ def bars(rows: list[dict[str, Any]]) -> str:
         for each in entries:
             pace = each["steady_megabytes_a_second"]
             length = round((_WIDTH - _LABEL - 130) * pace / fastest)
-            colour = _OURS if each["name"] == "exporter" else _THEIRS
+            colour = _OURS if each["name"].startswith("exporter") else _THEIRS
             words = f"{pace:.0f}, {each['steady_files_a_second']}"
             parts.append(
                 f'<text x="0" y="{y + 13}">{escape(each["name"])}</text>'

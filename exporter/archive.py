@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -21,6 +22,8 @@ from exporter.sinks.mounted import parts_of
 from exporter.sinks.store_options import StoreOptions, identity
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from exporter.address import StoreAddress
     from exporter.settings import ObjectStoreSettings, Settings
     from exporter.sinks.base import Sink
@@ -38,7 +41,12 @@ def folder_of(url: str) -> Path:
 
 def layout_of(settings: Settings) -> Layout:
     """How the archive is laid out."""
-    return Layout(settings.output.layout, ZoneInfo(settings.output.timezone))
+    return Layout(settings.output.layout, zone_of(settings.output.timezone))
+
+
+def zone_of(name: str) -> tzinfo:
+    """A time zone; the usual one as what the ledger's times have, so that a look tells it."""
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def canonical(url: str) -> str:

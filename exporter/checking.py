@@ -56,6 +56,8 @@ def run(
         UsageError: there is no such archive, or a flag or setting is wrong.
         DestinationError: the archive cannot be read.
     """
+    if concurrency is not None and concurrency < 1:
+        raise UsageError(f"--concurrency: found {concurrency}, expected a number of at least 1")
     scope = replace(parse_scope(sample, since), quick=quick)
     settings = load_settings(flags=flags, config_file=config_file, environ=environ)
     log.configure(json=False, level="error", redactor=log.Redactor())
@@ -156,7 +158,7 @@ def _watcher(*, show: bool) -> Iterator[Watcher]:
     if not show:
         yield NullWatcher()
         return
-    from exporter.progress import ReadingBar  # noqa: PLC0415 (rich is slow to import)
+    from exporter.bars import ReadingBar  # noqa: PLC0415 (rich is slow to import)
 
     with ReadingBar() as bar:
         yield bar

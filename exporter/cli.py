@@ -140,7 +140,7 @@ app.command(short_help="Read ARCHIVE back and compare it with what is recorded."
 app.command(short_help="Say what ARCHIVE lacks, since when, and how its runs ended.")(
     cli_archive.status
 )
-app.command(short_help="Ask again for what is pending or failed in ARCHIVE.")(cli_archive.retry)
+app.command(short_help="Ask again for what is pending or failed in ARCHIVE.")(cli_run.retry)
 
 
 @app.command(short_help="Check key, region, host, disk and more before a run.")

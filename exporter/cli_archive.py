@@ -1,4 +1,4 @@
-"""The commands that speak of an archive: `verify`, `status`, `retry`. No logic."""
+"""The commands that speak of an archive: `verify`, `status`. No logic."""
 
 from __future__ import annotations
 
@@ -7,29 +7,14 @@ from typing import Annotated
 import typer
 
 from exporter.options import (
-    AllowMissing,
     Archive,
     AsJson,
-    BaseUrl,
-    Concurrency,
     Config,
-    Deadline,
-    JsonSummary,
-    LogFormat,
-    LogLevel,
-    MaxFailures,
-    NeverRaw,
     Progress,
-    Rate,
-    Region,
-    RequireRaw,
-    ResultsFile,
     StateDir,
-    Surface,
-    Timezone,
-    Wait,
     flags,
     reported,
+    whole_number,
 )
 
 
@@ -50,7 +35,9 @@ def verify(
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", "-j", metavar="N", min=1, help="Files read at a time."),
+        typer.Option(
+            "--concurrency", "-j", metavar="N", parser=whole_number, help="Files read at a time."
+        ),
     ] = None,
     config: Config = None,
     state_dir: StateDir = None,
@@ -102,60 +89,3 @@ def status(
             failed_manifest=failed_manifest,
             as_json=json,
         )
-
-
-def retry(
-    archive: Archive,
-    *,
-    config: Config = None,
-    base_url: BaseUrl = None,
-    surface: Surface = None,
-    region: Region = None,
-    concurrency: Concurrency = None,
-    rate: Rate = None,
-    results: ResultsFile = None,
-    state_dir: StateDir = None,
-    timezone: Timezone = None,
-    wait: Wait = None,
-    max_failures: MaxFailures = None,
-    deadline: Deadline = None,
-    require_raw: RequireRaw = False,
-    never_raw: NeverRaw = False,
-    allow_missing: AllowMissing = False,
-    log_format: LogFormat = None,
-    log_level: LogLevel = None,
-    progress: Progress = None,
-    json: JsonSummary = False,
-) -> None:
-    """Ask again for what is pending or failed in ARCHIVE, and for nothing else."""
-    from exporter import running
-
-    given = flags(
-        archive=archive,
-        base_url=base_url,
-        surface=surface,
-        region=region,
-        concurrency=concurrency,
-        rate=rate,
-        state_dir=state_dir,
-        timezone=timezone,
-        wait=wait,
-        max_failures=max_failures,
-        deadline=deadline,
-        require_raw=require_raw,
-        never_raw=never_raw,
-        log_format=log_format,
-        log_level=log_level,
-    )
-    with reported():
-        exit_code = running.retry(
-            config_file=config,
-            flags=given,
-            wishes=running.Wishes(
-                results_file=results,
-                allow_missing=allow_missing,
-                progress=progress,
-                json_summary=json,
-            ),
-        )
-    raise typer.Exit(exit_code)

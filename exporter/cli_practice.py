@@ -7,33 +7,43 @@ from typing import Annotated
 
 import typer
 
-from exporter.options import reported
+from exporter.options import number, reported, whole_number
 
 
 def sandbox(
     *,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0: any free one.")] = 8765,
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="<int>", parser=whole_number, help="Port to listen at; 0: any free one."
+        ),
+    ] = 8765,
     scenario: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Faults, limits and keys (YAML).")
     ] = None,
     requests_per_second: Annotated[
-        float | None, typer.Option(metavar="N", help="Of each key; more is answered with 429.")
+        float | None,
+        typer.Option(parser=number, metavar="N", help="Of each key; more is answered with 429."),
     ] = None,
     burst: Annotated[
-        int | None, typer.Option(metavar="N", help="Requests at once before the rate counts.")
+        int | None,
+        typer.Option(
+            parser=whole_number, metavar="N", help="Requests at once before the rate counts."
+        ),
     ] = None,
     max_concurrent: Annotated[
-        int | None, typer.Option(metavar="N", help="Requests under way; more get 429.")
+        int | None,
+        typer.Option(parser=whole_number, metavar="N", help="Requests under way; more get 429."),
     ] = None,
     latency: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Before any answer.")
+        float | None, typer.Option(parser=number, metavar="SECONDS", help="Before any answer.")
     ] = None,
     call_seconds: Annotated[
         str | None, typer.Option(metavar="MIN-MAX", help="How long calls last.")
     ] = None,
     codec: Annotated[str | None, typer.Option(metavar="pcm|mulaw|alaw")] = None,
-    sample_rate: Annotated[int | None, typer.Option(metavar="HZ")] = None,
+    sample_rate: Annotated[int | None, typer.Option(parser=whole_number, metavar="HZ")] = None,
     header_style: Annotated[
         str | None, typer.Option(metavar="STYLE", help="normal, streamed, extensible, …")
     ] = None,
@@ -47,16 +57,20 @@ def sandbox(
         ),
     ] = None,
     comfort_noise: Annotated[
-        float | None, typer.Option(metavar="DBFS", help="Level of comfort noise.")
+        float | None, typer.Option(parser=number, metavar="DBFS", help="Level of comfort noise.")
     ] = None,
     pii_share: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="How many calls of 1 have private turns.")
+        float | None,
+        typer.Option(
+            parser=number, metavar="SHARE", help="How many calls of 1 have private turns."
+        ),
     ] = None,
     no_pii: Annotated[
         bool, typer.Option("--no-pii", help="No key has PII access: raw is silently redacted.")
     ] = False,
     clock_skew: Annotated[
-        float, typer.Option(metavar="SECONDS", help="The server's clock is so much fast.")
+        float,
+        typer.Option(parser=number, metavar="SECONDS", help="The server's clock is so much fast."),
     ] = 0.0,
     allow_any_address: Annotated[
         bool, typer.Option("--allow-any-address", help="Listen where other machines can connect.")

@@ -14,7 +14,6 @@ import contextlib
 import ipaddress
 import ssl
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from msgspec import Struct
 from yarl import URL
 
 from exporter import __version__
@@ -60,8 +60,7 @@ _PATHS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """Seconds; `read` is the longest time without a byte."""
 
     connect: float
@@ -69,8 +68,7 @@ class Timeouts:
     total: float
 
 
-@dataclass(frozen=True, slots=True)
-class Greeting:
+class Greeting(Struct, frozen=True):
     """What a host answers to whoever asks for nothing.
 
     Attributes:

@@ -86,7 +86,7 @@ def doctor(
         settings = reading.read(what, config_file, flags, environ)
     except ExporterError as error:
         name = "manifest" if isinstance(error, ManifestError) else "config"
-        checks = [*reading.checks, Check.failed(name, error, mend="Correct it at that place.")]
+        checks = [*reading.checks, *_failed(name, error)]
         rest = NAMES[NAMES.index(name) + 1 :]
         checks += [Check.skipped(each, f"the {name} cannot be used") for each in rest]
     else:
@@ -101,6 +101,16 @@ def doctor(
 
         print_checks(told)
     return exit_code_of(told)
+
+
+def _failed(name: str, error: ExporterError) -> list[Check]:
+    """A check for each mistake."""
+    mistakes = [error, *(error.also if isinstance(error, UsageError) else ())]
+    failed = [Check.failed(name, one, mend="Correct it at that place.") for one in mistakes]
+    if isinstance(error, UsageError) and error.has_more:
+        more = UsageError(f"and more; these are the first {len(failed)}")
+        failed.append(Check.failed(name, more, mend="Correct these, and look again."))
+    return failed
 
 
 @dataclass(slots=True)

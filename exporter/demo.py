@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.tree import Tree
 
 from exporter import log
+from exporter.bars import ProgressBar
 from exporter.checking import DIFFERENT, check
 from exporter.credentials import Credentials
 from exporter.errors import UsageError
@@ -16,7 +17,7 @@ from exporter.export import export
 from exporter.findings import Findings
 from exporter.job import Job
 from exporter.loader import open_manifest
-from exporter.progress import ProgressBar, print_report, size
+from exporter.progress import print_report, size
 from exporter.sandbox import AudioSettings, Sandbox, World
 from exporter.settings import DEFAULT_KEY_VARIABLE, load_settings
 from exporter.spool import Spool

@@ -22,8 +22,9 @@ recording. Libraries' own exceptions are translated at the border (`client`, `si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class ErrorKind(StrEnum):
@@ -67,8 +68,7 @@ class ErrorKind(StrEnum):
     CANCELLED = "cancelled"  # the run stopped before this recording's turn was over
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True, gc=False):
     """A place in the user's input; line and column count from 1."""
 
     source: str

@@ -78,7 +78,8 @@ async def _write_failed(ledger: Ledger, file: str) -> int:
 
 def _about(written: int, file: str) -> str:
     if not written:
-        return "nothing failed: no manifest was written\n"
+        what = "the manifest is empty" if file == "-" else "no manifest was written"
+        return f"nothing failed: {what}\n"
     name = "standard output" if file == "-" else file
     return f"{written} failed recordings written to {name}\n"
 

@@ -66,6 +66,8 @@ class Layout:
         """The partition's date, `YYYY-MM-DD`, or `undated`."""
         if started_at is None:
             return UNDATED
+        if self.timezone is UTC is started_at.tzinfo:  # as nearly always
+            return started_at.date().isoformat()
         return _date(started_at, self.timezone)
 
     def projects(self, recording: Recording) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ import msgspec
 from exporter.archive import read_ledger
 from exporter.errors import UsageError
 from exporter.model import Conversation, Redaction, Status
+from exporter.plan import entries
 from exporter.results import timestamp
 from exporter.sinks.local import LocalSink
 
@@ -26,6 +28,7 @@ RETRY: Final = "<pending and failed>"
 """Stands in results for the manifest that such a run has not got."""
 
 STANDARD_OUTPUT: Final = "-"
+_PAGE: Final = 1000
 _HEAD: Final = b"# What failed in an archive of exporter; `exporter run` takes it.\nversion: 1\n"
 
 
@@ -88,7 +91,8 @@ async def write_failed(ledger: Ledger, thread: LedgerThread, file: str) -> int:
         file: `.yaml` or `.jsonl`; `-` is standard output, as YAML.
 
     Returns:
-        How many recordings it names; if there are none, nothing is written.
+        How many recordings it names; if there are none, no file is written, and to standard output
+        a manifest without entries: who reads it from a pipe has nothing to do, and no error.
 
     Raises:
         UsageError: another ending.
@@ -100,19 +104,19 @@ async def write_failed(ledger: Ledger, thread: LedgerThread, file: str) -> int:
             f"--failed-manifest: found {file!r}, expected a file that ends in .yaml or .jsonl, or -"
         )
     as_lines = ending in {".jsonl", ".ndjson"}
-    pages = await thread.run(ledger.missing, (Status.FAILED,))
+    pages = _failed(ledger)
     first = await thread.run(next, pages, None)
-    if first is None:
+    if first is None and file != STANDARD_OUTPUT:
         return 0
     count = 0
 
     async def pieces() -> AsyncIterator[bytes]:
         nonlocal count
         if not as_lines:
-            yield _HEAD + b"conversations:\n"
-        page: list[Missing] | None = first
+            yield _HEAD + (b"conversations:\n" if first else b"conversations: []\n")
+        page: list[Conversation] | None = first
         while page:
-            count += len(page)
+            count += sum(len(one.directions or ()) * len(one.redaction or ()) for one in page)
             yield b"".join(_line(one, as_lines=as_lines) for one in page)
             page = await thread.run(next, pages, None)
 
@@ -127,16 +131,22 @@ async def write_failed(ledger: Ledger, thread: LedgerThread, file: str) -> int:
     return count
 
 
-def _line(one: Missing, *, as_lines: bool) -> bytes:
-    recording = one.recording
+def _failed(ledger: Ledger) -> Iterator[list[Conversation]]:
+    """Pages of entries that name what failed."""
+    named = chain.from_iterable(map(entries, ledger.missing_by_conversation(Status.FAILED)))
+    while page := list(islice(named, _PAGE)):
+        yield page
+
+
+def _line(one: Conversation, *, as_lines: bool) -> bytes:
     entry: dict[str, object] = {
-        "id": recording.conversation_id,
-        "account_id": recording.account_id,
-        "project_id": recording.project_id,
-        "directions": [recording.direction],
-        "redaction": [recording.redaction],
+        "id": one.conversation_id,
+        "account_id": one.account_id,
+        "project_id": one.project_id,
+        "directions": one.directions,
+        "redaction": one.redaction,
     }
-    if recording.started_at is not None:
-        entry["started_at"] = timestamp(recording.started_at)
+    if one.started_at is not None:
+        entry["started_at"] = timestamp(one.started_at)
     # JSON is YAML, and the loader reads entries one at a time.
     return (b"" if as_lines else b"- ") + msgspec.json.encode(entry) + b"\n"

@@ -17,7 +17,6 @@ from yarl import URL
 
 from exporter.answers import JSON
 from exporter.errors import ConfigError, ErrorKind, FetchError
-from exporter.page import PageReader, moment_of
 from exporter.window import ANY_CHANNEL
 
 if TYPE_CHECKING:
@@ -99,6 +98,8 @@ class Listing:
         """
         async with self._client.get(self._list_url(asked), api_key, accept=JSON) as body:
             accepted()
+            from exporter.page import PageReader  # noqa: PLC0415 (ijson is slow to import)
+
             reader = PageReader(body.correlation_id)
             async for chunk in body.chunks():
                 reader.feed(chunk)
@@ -178,6 +179,8 @@ class _Detail(msgspec.Struct):
 
 def started_at_of(conversation: bytes) -> datetime | None:
     """When a conversation began, by its description; None where that does not tell."""
+    from exporter.page import moment_of  # noqa: PLC0415 (ijson is slow to import)
+
     return moment_of(msgspec.json.decode(conversation, type=_Detail).startedAt)
 
 

@@ -10,16 +10,29 @@ A *recording* is one variant of one conversation: the unit of work and of the re
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+from msgspec.json import Encoder
 
 from exporter.errors import ErrorKind, Location
 
 if TYPE_CHECKING:
     from exporter.errors import FetchError
+
+
+_encode = Encoder().encode
+
+
+def utc_text(moment: datetime) -> str:
+    """ISO 8601 in UTC with `Z`; microseconds where there are any.
+
+    By msgspec, which takes a tenth of the time of `isoformat`: a million recordings have three
+    times each.
+    """
+    return _encode(moment.astimezone(UTC))[1:-1].decode()
 
 
 class Direction(StrEnum):
@@ -117,6 +130,10 @@ class Recording(Struct, frozen=True, gc=False, eq=False):
     def __eq__(self, other: object) -> bool:
         """Whether it is the same recording, whatever is known of the call."""
         return isinstance(other, Recording) and self._identity == other._identity
+
+    def __ne__(self, other: object) -> bool:
+        """The contrary, which msgspec's structs do not make of `==` by themselves."""
+        return not self == other
 
     def __hash__(self) -> int:
         """Of what it is."""

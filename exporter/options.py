@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporter.settings import Flag
+
+Command = Callable[..., None]
 
 Manifest = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="What to export; - reads standard input.")
@@ -88,13 +94,13 @@ Region = Annotated[
     typer.Option(metavar="R", help="us-1, uk-1, euw-1; for agents-v1 us, uk, eu, studio."),
 ]
 Concurrency = Annotated[
-    int | None,
+    str | None,
     typer.Option("--concurrency", "-j", metavar="N", help="Recordings fetched at a time."),
 ]
 Processes = Annotated[
-    int | None, typer.Option(metavar="N", help="Processes that fetch, for fast lines; usually 1.")
+    str | None, typer.Option(metavar="N", help="Processes that fetch, for fast lines; usually 1.")
 ]
-Rate = Annotated[float | None, typer.Option(metavar="N", help="Requests a second, at most.")]
+Rate = Annotated[str | None, typer.Option(metavar="N", help="Requests a second, at most.")]
 ResultsFile = Annotated[
     Path | None,
     typer.Option("--results", metavar="FILE", help="Write the results here too."),
@@ -111,7 +117,7 @@ Refresh = Annotated[
     typer.Option("--refresh", help="Fetch again what is archived; keep both if they differ."),
 ]
 MaxFailures = Annotated[
-    int | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
+    str | None, typer.Option(metavar="N", help="Stop when so many recordings failed.")
 ]
 Deadline = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Stop after so long, such as 90m or 6h.")
@@ -127,6 +133,23 @@ Progress = Annotated[
 ]
 JsonSummary = Annotated[bool, typer.Option("--json", help="One JSON summary on standard output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
+
+
+def whole_number(text: str | int) -> int:
+    """A parser of options; numbers that are settings are left to these."""
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"found {text!r}, expected a whole number") from None
+
+
+def number(text: str | float) -> float:
+    """Likewise."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"found {text!r}, expected a number") from None
+
 
 # Which setting an option stands for, and how it is written, for messages.
 _SETTINGS = {
@@ -171,6 +194,77 @@ def flags(**given: object) -> list[Flag]:
         for (name, section, key), value in named
         if not (value is None or value is False or value == [])
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What `run`, `plan` and `retry` share, in the order in which `--help` lists it."""
+
+    manifest_format: ManifestFormat = None
+    config: Config = None
+    output: Output = None
+    base_url: BaseUrl = None
+    surface: Surface = None
+    region: Region = None
+    directions: Directions = None
+    redaction: RedactionList = None
+    concurrency: Concurrency = None
+    processes: Processes = None
+    rate: Rate = None
+    results: ResultsFile = None
+    state_dir: StateDir = None
+    timezone: Timezone = None
+    wait: Wait = None
+    recheck: Recheck = False
+    refresh: Refresh = False
+    max_failures: MaxFailures = None
+    deadline: Deadline = None
+    require_raw: RequireRaw = False
+    never_raw: NeverRaw = False
+    allow_missing: AllowMissing = False
+    log_format: LogFormat = None
+    log_level: LogLevel = None
+    progress: Progress = None
+
+    def flags(self) -> list[Flag]:
+        """The settings among them that were given."""
+        return flags(**{name: value for name, value in vars(self).items() if name in _SETTINGS})
+
+
+def takes_run_options(*, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Puts the flags of `RunOptions` in the place of a command's parameter `options`.
+
+    typer makes flags of a function's signature, so that is what they are written into.
+
+    Args:
+        without: those that the command has no use for.
+    """
+    hints = get_type_hints(RunOptions, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            each.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=each.default,
+            annotation=hints[each.name],
+        )
+        for each in fields(RunOptions)
+        if each.name not in without
+    ]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def called(**given: Any) -> None:  # noqa: ANN401 (as typer read them)
+            options = RunOptions(**{each.name: given.pop(each.name) for each in shared})
+            command(options=options, **given)
+
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for each in signature.parameters.values():
+            parameters += shared if each.name == "options" else [each]
+        called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return called
+
+    return decorate
 
 
 def _joined(value: object) -> object:

@@ -6,12 +6,12 @@ needed is kept: nothing private ever leaves this module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 import ijson
+from msgspec import Struct
 
 from exporter.errors import ErrorKind, FetchError
 
@@ -23,8 +23,7 @@ _LONGEST_FIELD: Final = 300
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One conversation of a page: what is needed of it.
 
     Attributes:
@@ -40,8 +39,7 @@ class Listed:
     in_progress: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A whole page.
 
     Attributes:

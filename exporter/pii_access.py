@@ -23,8 +23,9 @@ directions of one conversation stand or fall together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from exporter.model import PiiAccessState
 
@@ -32,8 +33,7 @@ ENOUGH_IDENTICAL: Final = 20
 """Conversations in which raw and redacted were the same before missing access is suspected."""
 
 
-@dataclass(frozen=True, slots=True)
-class PairCounts:
+class PairCounts(Struct, frozen=True):
     """Conversations whose raw and redacted recordings were compared, of one credential and project.
 
     Attributes:
@@ -48,8 +48,7 @@ class PairCounts:
         return PairCounts(self.confirmed + other.confirmed, self.identical + other.identical)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What is to be believed of a credential in a project.
 
     Attributes:
@@ -62,7 +61,11 @@ class Finding:
 
 
 def judge(
-    run: PairCounts, earlier: PairCounts | None = None, *, enough_identical: int = ENOUGH_IDENTICAL
+    run: PairCounts,
+    earlier: PairCounts | None = None,
+    *,
+    enough_identical: int = ENOUGH_IDENTICAL,
+    of_any_key: PairCounts | None = None,
 ) -> Finding:
     """Judge whether a credential has PII access in a project.
 
@@ -73,6 +76,8 @@ def judge(
         run: what this run compared.
         earlier: what runs before it compared.
         enough_identical: conversations that must be the same before missing access is suspected.
+        of_any_key: what was compared with this credential, others, and nobody knows which: no proof
+            of this one, but worth a word where nothing else is.
 
     Raises:
         ValueError: `enough_identical` is less than 1.
@@ -90,6 +95,12 @@ def judge(
     identical = run.identical + earlier.identical
     if identical >= enough_identical:
         return _suspected(identical, "")
+    if of_any_key is not None and of_any_key.confirmed:
+        return Finding(
+            PiiAccessState.UNKNOWN,
+            "in the archive raw audio differs from redacted audio in"
+            f" {_conversations(of_any_key.confirmed)}, but no record says that today's key read it",
+        )
     return Finding(
         PiiAccessState.UNKNOWN,
         f"{_conversations(identical)} compared, raw and redacted the same in all of them;"

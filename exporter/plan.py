@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from exporter.model import Recording, Redaction
+from exporter.model import Conversation, Direction, Recording, Redaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from exporter.model import Archived, Conversation, Direction
+    from exporter.model import Archived
 
 
 class Decision(StrEnum):
@@ -54,6 +54,33 @@ def recordings(conversation: Conversation, choice: Choice) -> Iterator[Recording
                 conversation.started_at,
                 conversation.in_progress,
             )
+
+
+def entries(wanted: Sequence[Recording]) -> Iterator[Conversation]:
+    """The other way round: the fewest entries of a manifest that ask for just these.
+
+    Args:
+        wanted: distinct recordings of one conversation, in any order.
+    """
+    one = wanted[0]
+    directions = {
+        redaction: tuple(
+            direction
+            for direction in Direction
+            if any((each.direction, each.redaction) == (direction, redaction) for each in wanted)
+        )
+        for redaction in Redaction
+    }
+    # An entry asks for each of its directions in each of its redactions.
+    for asked in dict.fromkeys(filter(None, directions.values())):
+        yield Conversation(
+            one.account_id,
+            one.project_id,
+            one.conversation_id,
+            one.started_at,
+            asked,
+            tuple(redaction for redaction in Redaction if directions[redaction] == asked),
+        )
 
 
 def decide(

@@ -234,12 +234,18 @@ class _Planning:
 
 async def _learn(partitions: Partitions, wanted: Sequence[Recording], layout: Layout) -> None:
     """Let the manifests of the partitions that these recordings may lie in be known."""
-    await partitions.learn(
-        folder for one in wanted if one.started_at for folder in layout.partitions(one)
-    )
-    undated = (project for one in wanted if not one.started_at for project in layout.projects(one))
-    for project in dict.fromkeys(undated):
-        await partitions.learn_project(project)
+    # One recording stands for all of its partition or project: few of a million differ in that.
+    dated: dict[tuple[str, str, str], Recording] = {}
+    undated: dict[tuple[str, str], Recording] = {}
+    for one in wanted:
+        if one.started_at is None:
+            undated[one.account_id, one.project_id] = one
+        else:
+            dated[one.account_id, one.project_id, layout.date(one.started_at)] = one
+    await partitions.learn(folder for one in dated.values() for folder in layout.partitions(one))
+    for one in undated.values():
+        for project in layout.projects(one):
+            await partitions.learn_project(project)
 
 
 async def _let_go_of_lost_copies(
@@ -329,12 +335,11 @@ async def _by_partition(
 ) -> dict[tuple[str, str, str], Counter[Status]]:
     """How many recordings have which status, by account, project and date."""
     counts: dict[tuple[str, str, str], Counter[Status]] = {}
-    last = 0
-    while page := await thread.run(ledger.results, last, _PAGE):
-        for last, recording, outcome in page:  # noqa: B007 (the last one is used)
-            date = layout.date(recording.started_at)
-            key = recording.account_id, recording.project_id, date
-            counts.setdefault(key, Counter())[outcome.status] += 1
+    pages = await thread.run(ledger.statuses)
+    while page := await thread.run(next, pages, None):
+        for (account_id, project_id, started_at, status), count in Counter(page).items():
+            key = account_id, project_id, layout.date(started_at)
+            counts.setdefault(key, Counter())[status] += count
     return counts
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from exporter.errors import ManifestError, PolicyError
 from exporter.model import PiiAccessState, Redaction
@@ -32,8 +33,7 @@ REMEDY: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """What holds in a project.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What people see on the terminal: a progress bar while a run goes on, a table when it is over."""
+"""What people see on the terminal when something is over: tables and sentences."""
 
 from __future__ import annotations
 
@@ -7,39 +7,24 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-from rich.text import Text
 
 from exporter.certificate import equation, objections
-from exporter.doctor import State
 from exporter.model import PiiAccessState, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import timedelta
-    from types import TracebackType
-    from typing import Self
 
     from exporter.differences import Tally
     from exporter.discovery import Discovered
     from exporter.doctor import Check
     from exporter.job import Report
-    from exporter.ledger import Totals
-    from exporter.model import Outcome
     from exporter.planning import Preview
     from exporter.results import MetadataCounts, Summary, WindowInfo
     from exporter.sinks.base import Holder
 
-_BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
+BAD: Final = (Status.FAILED, Status.NOT_FOUND, Status.GONE, Status.CANCELLED)
 _MEANING: Final = {
     Status.EXPORTED: "fetched, verified and recorded",
     Status.SKIPPED: "archived before",
@@ -50,10 +35,10 @@ _MEANING: Final = {
     Status.CANCELLED: "not reached before the run ended",
 }
 _CHECK_STYLE: Final = {
-    State.OK: None,
-    State.WARNING: "yellow",
-    State.FAILED: "red",
-    State.SKIPPED: "dim",
+    "ok": None,
+    "warning": "yellow",
+    "failed": "red",
+    "skipped": "dim",
 }
 _FINDING: Final = {
     "ok": "read back as recorded",
@@ -98,94 +83,6 @@ def _period(length: timedelta) -> str:
     return duration(seconds)
 
 
-class _Bar:
-    """Done of total, pieces and bytes a second, time left; on standard error."""
-
-    def __init__(self, doing: str, *columns: ProgressColumn) -> None:
-        self._progress = Progress(
-            TextColumn(doing),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            _RateColumn(),
-            TimeRemainingColumn(compact=True),
-            *columns,
-            console=Console(stderr=True),
-            expand=True,
-        )
-        self._task = self._progress.add_task("", total=None, bytes=0, failures=0)
-        self._bytes = 0
-        self._failures = 0
-
-    def __enter__(self) -> Self:
-        """Show it."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave its last state on the screen."""
-        self._progress.stop()
-
-    def _begin(self, total: int) -> None:
-        self._progress.reset(self._task, total=total, bytes=0, failures=0)
-
-    def _advance(self, size: int, *, failed: bool = False) -> None:
-        self._bytes += size
-        self._failures += failed
-        self._progress.update(self._task, advance=1, bytes=self._bytes, failures=self._failures)
-
-
-class ProgressBar(_Bar):
-    """Recordings fetched, and how many were not exported."""
-
-    def __init__(self) -> None:
-        super().__init__("exporting", _FailuresColumn())
-
-    def planned(self, totals: Totals) -> None:
-        """The number of recordings to fetch is known."""
-        self._begin(totals.planned)
-
-    def ended(self, outcome: Outcome) -> None:
-        """One more is done."""
-        self._advance(
-            outcome.archived.size if outcome.archived else 0, failed=outcome.status in _BAD
-        )
-
-
-class ReadingBar(_Bar):
-    """Files read back of those to be read."""
-
-    def __init__(self) -> None:
-        super().__init__("verifying")
-
-    def chosen(self, files: int, size: int) -> None:  # noqa: ARG002 (files are counted here)
-        """The number of files to read is known."""
-        self._begin(files)
-
-    def read(self, size: int) -> None:
-        """One more is done."""
-        self._advance(size)
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        elapsed = task.finished_time or task.elapsed
-        if not elapsed:
-            return Text("")
-        rate = task.completed / elapsed
-        return Text(f"{rate:.1f}/s {size(task.fields['bytes'] / elapsed)}/s", style="cyan")
-
-
-class _FailuresColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        failures = task.fields["failures"]
-        return Text(f"{failures} not exported", style="red" if failures else "dim")
-
-
 def print_report(report: Report) -> None:
     """How a run ended, on standard error."""
     run, summary = report.run, report.summary
@@ -195,7 +92,7 @@ def print_report(report: Report) -> None:
     for status in Status:
         count = getattr(summary, status)
         if count or status in {Status.EXPORTED, Status.SKIPPED, Status.FAILED}:
-            style = "red" if count and status in _BAD else None
+            style = "red" if count and status in BAD else None
             table.add_row(status.replace("_", " "), str(count), _MEANING[status], style=style)
     about = f"of {_count(summary.conversations, 'conversation')}"
     if summary.carried_over:
@@ -351,8 +248,8 @@ def print_checks(checks: Sequence[Check]) -> None:
         console.print(line, style=_CHECK_STYLE[one.state], markup=False)
         if one.hint:
             console.print(f"{'':<9}{'to mend:':<{width}}  {one.hint}", markup=False)
-    counts = Counter(one.state for one in checks)
-    words = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    counts = Counter(str(one.state) for one in checks)
+    words = ", ".join(f"{counts[state]} {state}" for state in _CHECK_STYLE if counts[state])
     console.print(f"{_count(len(checks), 'check')}: {words}", style="bold", markup=False)
 
 

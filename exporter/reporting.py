@@ -14,7 +14,8 @@ import structlog
 from exporter.certificate import certificate
 from exporter.errors import DestinationError
 from exporter.layout import RESERVED
-from exporter.pii_access import ENOUGH_IDENTICAL, judge
+from exporter.model import PiiAccessState
+from exporter.pii_access import ENOUGH_IDENTICAL, PairCounts, judge
 from exporter.places import user_state_dir
 from exporter.results import (
     PiiAccess,
@@ -87,7 +88,13 @@ class Reporter:
         for project in await self._thread.run(self._ledger.projects):
             credential = credential_of(*project) if credential_of else None
             run, earlier = await self._thread.run(self._ledger.pair_counts, *project, credential)
-            found[project] = judge(run, earlier, enough_identical=enough_identical(*project))
+            enough = enough_identical(*project)
+            finding = judge(run, earlier, enough_identical=enough)
+            if finding.state is PiiAccessState.UNKNOWN and credential is not None:
+                counts = await self._thread.run(self._ledger.pair_counts, *project)
+                of_any_key = sum(counts, PairCounts())
+                finding = judge(run, earlier, enough_identical=enough, of_any_key=of_any_key)
+            found[project] = finding
         return found
 
     async def summary(

@@ -6,7 +6,6 @@ size of a run in memory.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -21,10 +20,12 @@ from exporter.model import (
     Status,
     Surface,
     split_mount,
+    utc_text,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from exporter.model import AudioFormat, ErrorInfo, Outcome, Recording
 
@@ -182,7 +183,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     metadata: MetadataCounts | None
 
 
-class AudioInfo(msgspec.Struct, frozen=True, kw_only=True):
+class AudioInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the WAV header says."""
 
     codec: str
@@ -203,7 +204,7 @@ class DriftInfo(msgspec.Struct, frozen=True, kw_only=True):
     previous_sha256: Sha256
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One recording.
 
     `redaction_evidence` and `muted_spans` are null where no comparison was made. `fetched_at` and
@@ -243,16 +244,16 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _MILLISECOND: Final = 1000  # microseconds
-_FINE: Final = "milliseconds"
-_BEFORE_OFFSET: Final = -len("+00:00")
+_TO_SECONDS: Final = len("2026-05-21T22:14:03")
+_TO_MILLISECONDS: Final = _TO_SECONDS + len(".123")
 
 
 def timestamp(moment: datetime) -> str:
     """UTC to the millisecond, with `Z`; whole seconds stay whole."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    text = moment.isoformat(timespec="seconds" if moment.microsecond < _MILLISECOND else _FINE)
-    return f"{text[:_BEFORE_OFFSET]}Z"
+    text = utc_text(moment)
+    if not moment.microsecond:
+        return text
+    return f"{text[: _TO_SECONDS if moment.microsecond < _MILLISECOND else _TO_MILLISECONDS]}Z"
 
 
 def to_audio(audio: AudioFormat) -> AudioInfo:
@@ -288,7 +289,7 @@ def to_result(recording: Recording, outcome: Outcome) -> Result:
         fetched_at=timestamp(archived.fetched_at) if archived and archived.fetched_at else None,
         correlation_id=archived.correlation_id if archived else _correlation_of(outcome.error),
         error=error_detail(outcome.error) if outcome.error else None,
-        drift=_drift_info(outcome),
+        drift=_drift_info(outcome) if outcome.drift else msgspec.UNSET,
         carried_over=True if outcome.carried_over else msgspec.UNSET,
     )
 

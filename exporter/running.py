@@ -229,7 +229,7 @@ def _watcher(*, show: bool) -> Iterator[Watcher]:
     if not show:
         yield NullWatcher()
         return
-    from exporter.progress import ProgressBar  # noqa: PLC0415 (rich is slow to import)
+    from exporter.bars import ProgressBar  # noqa: PLC0415 (rich is slow to import)
 
     with ProgressBar() as bar:
         yield bar

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
@@ -10,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -20,20 +18,21 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from exporter.__main__ import main
-from exporter.sandbox import AudioSettings, Sandbox, World
+from exporter.sandbox import AudioSettings, World
 from tests.object_stores import (  # fixtures
     azurite,  # noqa: F401
     bucket,  # noqa: F401
     new_bucket,  # noqa: F401
     seaweedfs,  # noqa: F401
 )
+from tests.sandboxes import SandboxThread
 from tests.store_proxy import proxy  # noqa: F401 (a fixture)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from exporter.sandbox import Limits, Rule
+    from exporter.sandbox import Limits, Rule, Sandbox
 
 settings.register_profile(
     "default",
@@ -49,39 +48,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 KEY = "sandbox-key"
 SHORT_CALLS = AudioSettings(seconds=(0.1, 0.4))
-
-
-class SandboxThread:
-    """A sandbox that serves while a test's own thread runs the command."""
-
-    def __init__(self, **arguments: Any) -> None:
-        self._arguments = arguments
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._ended: asyncio.Event
-        self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
-        self.sandbox: Sandbox
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        self._ended = asyncio.Event()
-        async with Sandbox(**self._arguments) as self.sandbox:
-            self._started.set()
-            await self._ended.wait()
-
-    def __enter__(self) -> Sandbox:
-        self._thread.start()
-        assert self._started.wait(30)
-        return self.sandbox
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(30)
 
 
 @pytest.fixture

@@ -74,10 +74,7 @@ class Database:
             raise DestinationError(f"{self._path} is a database, but not a ledger of exporter")
         if version < schema.VERSION:
             if read_only:
-                raise DestinationError(
-                    f"the ledger {self._path} was written by an older exporter (schema {version})",
-                    hint="The next run brings it up to date; until then it cannot be read.",
-                )
+                self._db = self._closing.enter_context(_copied(db))
             self._bring_up_to_date(version)
 
     def _bring_up_to_date(self, version: int) -> None:
@@ -133,6 +130,17 @@ def _opened_for_reading(path: Path) -> Iterator[sqlite3.Connection]:
                 db = _connect(f"{(folder / path.name).as_uri()}?mode=rw")
         stack.callback(db.close)
         yield db
+
+
+@contextlib.contextmanager
+def _copied(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A private copy in a file that has no name, for what reading an older version changes."""
+    with contextlib.closing(
+        sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    ) as copy:
+        copy.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        db.backup(copy)
+        yield copy
 
 
 def _connect(uri: str) -> sqlite3.Connection:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from exporter.ledger import rows
 from exporter.ledger.missing import MissingRecordings
@@ -33,8 +34,7 @@ _NAMES: Final = "p.account_id, p.project_id, c.conversation_id, c.started_at"
 _JOINS: Final = "JOIN conversations c ON c.id = m.conversation JOIN projects p ON p.id = c.project"
 
 
-@dataclass(frozen=True, slots=True)
-class ToDescribe:
+class ToDescribe(Struct, frozen=True):
     """A conversation of the run with archived recordings.
 
     Attributes:
@@ -49,8 +49,7 @@ class ToDescribe:
     held: KeptMetadata | None
 
 
-@dataclass(frozen=True, slots=True)
-class Undescribed:
+class Undescribed(Struct, frozen=True):
     """A description that was asked for in vain.
 
     Attributes:

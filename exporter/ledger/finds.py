@@ -6,9 +6,10 @@ conversation is kept for good, a few bytes each, so that a list that shrinks is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from exporter.ledger import rows
 from exporter.ledger.manifests import Manifests
@@ -34,8 +35,7 @@ _RANK: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Shrinkage:
+class Shrinkage(Struct, frozen=True):
     """What a window's list lacks that an earlier run's list of the same query had.
 
     Attributes:
@@ -49,8 +49,7 @@ class Shrinkage:
     named: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finds:
+class Finds(Struct, frozen=True):
     """A window of the latest run.
 
     Attributes:

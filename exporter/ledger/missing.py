@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from exporter.errors import ErrorKind
 from exporter.ledger import rows
@@ -44,8 +46,7 @@ Place = tuple[int, str]
 """Where a page of what is missing ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """A recording that was asked for and is not archived.
 
     Attributes:
@@ -64,8 +65,7 @@ class Missing:
     error: ErrorInfo | None
 
 
-@dataclass(frozen=True, slots=True)
-class MissingGroup:
+class MissingGroup(Struct, frozen=True):
     """Missing recordings of one project, status and kind of error.
 
     Attributes:
@@ -84,8 +84,7 @@ class MissingGroup:
     oldest_started_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class PastRun:
+class PastRun(Struct, frozen=True):
     """A run as the ledger remembers it.
 
     Attributes:
@@ -187,6 +186,16 @@ class MissingRecordings(Knowledge):
                 )
                 for row in page
             ]
+
+    def missing_by_conversation(self, status: Status) -> Iterator[list[Recording]]:
+        """The recordings with this status, those of a conversation together."""
+        found = self._db.execute(
+            f"SELECT {rows.RECORDING_COLUMNS}, o.in_progress, o.conversation{_OF_MISSING}"
+            " WHERE o.status = ? ORDER BY o.conversation, o.variant",
+            (status,),
+        )
+        for _, of_one in groupby(found, key=lambda row: row[-1]):
+            yield [rows.to_recording(row[:6]) for row in of_one]
 
     def missing_groups(self) -> list[MissingGroup]:
         """What is missing in numbers; pending first, then as in `KEPT`, by project and kind."""

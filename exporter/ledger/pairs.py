@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from exporter.model import Archived, Direction
 
-_NO_COUNTERPART = Proof(RedactionEvidence.UNPAIRED)
+NO_COUNTERPART: Final = Proof(RedactionEvidence.UNPAIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,48 +139,31 @@ class Pairs(Database):
         counts = {bool(row[0]): PairCounts(row[1], row[2]) for row in found}
         return counts.get(True, PairCounts()), counts.get(False, PairCounts())
 
-    def _with_proofs(
-        self, held: Sequence[tuple[int, Recording, Archived]], *, tell_unpaired: bool = False
-    ) -> list[Archived]:
+    def _with_proofs(self, held: Sequence[tuple[int, Recording, Archived]]) -> list[Archived]:
         """The same recordings, each with what it and its counterpart show.
 
         Args:
             held: with the numbers of their conversations.
-            tell_unpaired: say of recordings without a counterpart that they have none.
         """
-        conversations = json.dumps(sorted({number for number, _, _ in held}))
+        if not held:
+            return []
         proofs: dict[tuple[int, str, str], Proof] = {}
         for number, direction, raw, redacted, evidence, spans in self._db.execute(
             "SELECT q.conversation, q.direction, q.raw_sha256, q.redacted_sha256, q.evidence,"
             " q.muted_spans FROM json_each(?) j CROSS JOIN proofs q ON q.conversation = j.value",
-            (conversations,),
+            (json.dumps(sorted({number for number, _, _ in held})),),
         ):
             shown = rows.to_proof(evidence, spans)
             for variant, digest in zip(_variants(direction), (raw, redacted), strict=True):
                 proofs[number, variant, digest.hex()] = shown
-        present: set[tuple[int, str]] = set()
-        if tell_unpaired:
-            present.update(
-                self._db.execute(
-                    "SELECT r.conversation, r.variant FROM json_each(?) j"
-                    " CROSS JOIN recordings r ON r.conversation = j.value",
-                    (conversations,),
-                )
-            )
-        told = []
-        for number, recording, archived in held:
-            proof = proofs.get((number, rows.variant_name(recording), archived.sha256))
-            if proof is None and tell_unpaired and (number, _counterpart(recording)) not in present:
-                proof = _NO_COUNTERPART
-            told.append(replace(archived, proof=proof) if proof else archived)
-        return told
+        return [
+            replace(archived, proof=proof)
+            if (proof := proofs.get((number, rows.variant_name(recording), archived.sha256)))
+            else archived
+            for number, recording, archived in held
+        ]
 
 
 def _variants(direction: Direction | str) -> tuple[str, str]:
     """Names of the raw and the redacted variant."""
     return f"{direction}.{Redaction.RAW}", f"{direction}.{Redaction.REDACTED}"
-
-
-def _counterpart(recording: Recording) -> str:
-    raw, redacted = _variants(recording.direction)
-    return redacted if recording.redaction is Redaction.RAW else raw

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -23,6 +22,7 @@ from exporter.model import (
     Redaction,
     RedactionEvidence,
     Status,
+    utc_text,
 )
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ class Planned(Struct, frozen=True, gc=False):
     archived: Archived | None
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(Struct, frozen=True):
     """Account, project and date inside the archive.
 
     Attributes:
@@ -76,8 +75,7 @@ class Partition:
     folder: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeftRun:
+class LeftRun(Struct, frozen=True):
     """A run whose results are not in the archive yet.
 
     Attributes:
@@ -99,8 +97,7 @@ class LeftRun:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """A run in numbers.
 
     Attributes:
@@ -134,6 +131,10 @@ JOINS: Final = (
     " LEFT JOIN recordings r ON r.conversation = o.conversation AND r.variant = o.variant"
     " AND r.version = o.version"
 )
+COUNTERPART: Final = (  # raw of redacted, and the other way round
+    "iif(o.variant LIKE '%.raw', replace(o.variant, '.raw', '.redacted'),"
+    " replace(o.variant, '.redacted', '.raw'))"
+)
 RECORDING_COLUMNS: Final = "p.account_id, p.project_id, c.conversation_id, o.variant, c.started_at"
 ARCHIVED_COLUMNS: Final = (
     "r.version, r.path, r.bytes, r.sha256, r.codec, r.sample_rate, r.channels, r.bits_per_sample,"
@@ -153,6 +154,8 @@ _VARIANT_NAMES: Final = {
     for redaction in Redaction
 }
 _VARIANTS: Final = {name: variant for variant, name in _VARIANT_NAMES.items()}
+_STATUSES: Final = {str(status): status for status in Status}
+_HELD: Final = (Status.EXPORTED, Status.SKIPPED)
 
 
 def variant_name(recording: Recording) -> str:
@@ -161,8 +164,13 @@ def variant_name(recording: Recording) -> str:
 
 
 def timestamp(moment: datetime) -> str:
-    """UTC, ISO 8601."""
-    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()
+    """UTC, ISO 8601, with an offset of zero: texts are compared with each other."""
+    return f"{utc_text(moment)[:-1]}+00:00"
+
+
+def to_moment(text: str | None) -> datetime | None:
+    """Back from `timestamp`."""
+    return datetime.fromisoformat(text) if text else None
 
 
 def to_recording(row: Sequence[Any]) -> Recording:
@@ -175,22 +183,23 @@ def to_recording(row: Sequence[Any]) -> Recording:
         conversation_id,
         direction,
         redaction,
-        datetime.fromisoformat(started_at) if started_at else None,
+        to_moment(started_at),
         bool(in_progress and in_progress[0]),
     )
 
 
-def to_archived(row: Sequence[Any]) -> Archived:
-    """From `ARCHIVED_COLUMNS`."""
+def to_archived(row: Sequence[Any], proof: Proof | None = None) -> Archived:
+    """From `ARCHIVED_COLUMNS`, with what it is known to show."""
     version, path, size, sha256, *audio, fetched_at, correlation_id = row
     return Archived(
         path,
         size,
         sha256.hex(),
         AudioFormat(*audio),
-        datetime.fromisoformat(fetched_at) if fetched_at else None,
+        to_moment(fetched_at),
         correlation_id,
         version,
+        proof,
     )
 
 
@@ -259,23 +268,31 @@ def from_outcome(outcome: Outcome | None) -> tuple[object, ...]:
     )
 
 
-def to_outcome(row: Sequence[Any], archived: Sequence[Any]) -> Outcome:
-    """From `OUTCOME_COLUMNS`, and the archived columns of the same recording."""
-    status, _, attempts, kind, message, http_status, code, correlation_id, *drift = row
-    status = Status(status) if status else Status.CANCELLED
+def to_outcome(
+    row: Sequence[Any],
+    archived: Sequence[Any],
+    *,
+    carried_over: bool = False,
+    proof: Proof | None = None,
+) -> Outcome:
+    """From `OUTCOME_COLUMNS`, and the archived columns of the same recording.
+
+    Args:
+        row: the outcome.
+        archived: the recording, if it is archived.
+        carried_over: it was left by an earlier run.
+        proof: what the recording is known to show.
+    """
+    name, _, attempts, kind, message, http_status, code, correlation_id, *drift = row
+    status = _STATUSES.get(name, Status.CANCELLED)
     if status is Status.CANCELLED and kind is None:  # no worker had it
         kind, message = ErrorKind.CANCELLED, NOT_REACHED
-    held = status in {Status.EXPORTED, Status.SKIPPED} and archived[0] is not None
+    held = status in _HELD and archived[0] is not None
     return Outcome(
         status,
-        to_archived(archived) if held else None,
+        to_archived(archived, proof) if held else None,
         ErrorInfo(ErrorKind(kind), message, http_status, code, correlation_id) if kind else None,
         attempts,
         Drift(drift[0].hex(), drift[1]) if drift[0] else None,
+        carried_over,
     )
-
-
-def told(carried_over: int, columns: Sequence[Any], archived: Sequence[Any]) -> Outcome:
-    """As `to_outcome`, and whether it was left by an earlier run."""
-    outcome = to_outcome(columns, archived)
-    return replace(outcome, carried_over=True) if carried_over else outcome

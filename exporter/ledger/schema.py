@@ -299,6 +299,14 @@ def _to_version_5(db: sqlite3.Connection) -> None:
 def _to_version_6(db: sqlite3.Connection) -> None:
     """What is missing is kept, and recordings have turns, and conversations descriptions."""
     execute_all(db, _VERSION_6)
+    # Of what older versions' runs left, that of the latest is known.
+    db.execute(
+        "INSERT INTO missing"
+        " SELECT o.conversation, o.variant, o.status, 0, r.seen_at, r.seen_at, 1, r.id,"
+        " o.error_kind, o.error_message, o.http_status, o.error_code, o.correlation_id"
+        " FROM outcomes o JOIN runs r ON r.id = (SELECT max(id) FROM runs)"
+        " WHERE o.status IN ('pending', 'failed', 'not_found', 'gone')"
+    )
 
 
 def _to_version_7(db: sqlite3.Connection) -> None:

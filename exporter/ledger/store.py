@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from exporter.ledger import rows
 from exporter.ledger.comparing import Comparing
+from exporter.ledger.pairs import NO_COUNTERPART
 from exporter.ledger.rows import Looked, Partition, Planned, Totals
 from exporter.ledger.runs import Runs
 from exporter.model import Order, Outcome, Recording, Status
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
 _PAGE = 1000
-_OUTCOME_MARKS = ", ".join("?" * rows.OUTCOME_WIDTH)
 
 
 class Ledger(Comparing, Runs):
@@ -49,27 +49,38 @@ class Ledger(Comparing, Runs):
         Returns:
             How many were named before in this run, and were dropped.
         """
-        entries = [
-            (
-                looked.conversation,
-                rows.variant_name(looked.recording),
-                decision,
-                looked.recording.in_progress,
-                carried_over,
-                *rows.from_outcome(outcome),
+        entries = []
+        refused = []
+        for looked, decision, outcome in decisions:
+            archived = outcome.archived if outcome else None
+            place = looked.conversation, rows.variant_name(looked.recording)
+            entries.append(
+                (
+                    *place,
+                    decision,
+                    looked.recording.in_progress,
+                    carried_over,
+                    outcome.status if outcome else None,
+                    archived.version if archived else None,
+                )
             )
-            for looked, decision, outcome in decisions
-        ]
+            if outcome and outcome.error:
+                refused.append((*rows.from_outcome(outcome), *place))
         with self._transaction():
             self._check_latest()
             before = self._db.total_changes
             self._db.executemany(
-                "INSERT OR IGNORE INTO outcomes (conversation, variant, decision,"  # noqa: S608 (constants)
-                f" in_progress, carried_over, {rows.OUTCOME_COLUMNS})"
-                f" VALUES (?, ?, ?, ?, ?, {_OUTCOME_MARKS})",
+                "INSERT OR IGNORE INTO outcomes (conversation, variant, decision,"
+                " in_progress, carried_over, status, version) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 entries,
             )
-            return len(entries) - (self._db.total_changes - before)
+            entered = self._db.total_changes - before
+            # Apart, because few are: all columns for all would take twice as long.
+            self._db.executemany(
+                f"UPDATE outcomes SET {_OUTCOME_SETTERS} WHERE conversation = ? AND variant = ?",  # noqa: S608 (constants)
+                refused,
+            )
+            return len(entries) - entered
 
     def planning_ended(
         self, duplicates: int, now: datetime, *, order: Order = Order.MANIFEST
@@ -264,31 +275,57 @@ class Ledger(Comparing, Runs):
             planned,
         )
 
+    def statuses(self) -> Iterator[list[tuple[str, str, datetime | None, Status]]]:
+        """Pages of (account, project, start, status) of the run's recordings, in no order."""
+        found = self._db.execute(
+            "SELECT p.account_id, p.project_id, c.started_at, coalesce(o.status, ?)"
+            " FROM outcomes o JOIN conversations c ON c.id = o.conversation"
+            " JOIN projects p ON p.id = c.project",
+            (Status.CANCELLED,),
+        )
+        while page := found.fetchmany(_PAGE):
+            yield [
+                (
+                    account_id,
+                    project_id,
+                    rows.to_moment(started_at),
+                    Status(status),
+                )
+                for account_id, project_id, started_at, status in page
+            ]
+
     def results(self, after: int, limit: int) -> list[tuple[int, Recording, Outcome]]:
         """A page of the run's recordings with their outcomes, in the manifest's order."""
         names = ", ".join(f"o.{name}" for name in rows.OUTCOME_COLUMNS.split(", "))
         found = self._db.execute(
             f"SELECT o.seq, o.conversation, o.carried_over, {rows.RECORDING_COLUMNS}, {names},"  # noqa: S608 (constants)
-            f" {rows.ARCHIVED_COLUMNS}"
+            f" {rows.ARCHIVED_COLUMNS}, EXISTS (SELECT 1 FROM recordings k"
+            f"  WHERE k.conversation = o.conversation AND k.variant = {rows.COUNTERPART})"
             f" FROM outcomes o {rows.JOINS} WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
             (after, limit),
         ).fetchall()
         last = 8 + rows.OUTCOME_WIDTH
         page = [
-            (row[0], rows.to_recording(row[3:8]), rows.told(row[2], row[8:last], row[last:]))
+            (
+                row[0],
+                rows.to_recording(row[3:8]),
+                rows.to_outcome(
+                    row[8:last],
+                    row[last:-1],
+                    carried_over=bool(row[2]),
+                    proof=None if row[-1] else NO_COUNTERPART,
+                ),
+            )
             for row in found
         ]
-        held = [
-            (row[1], recording, outcome.archived)
-            for row, (_, recording, outcome) in zip(found, page, strict=True)
-            if outcome.archived
-        ]
-        proven = iter(self._with_proofs(held, tell_unpaired=True))
-        return [
-            (
-                seq,
-                recording,
-                replace(outcome, archived=next(proven)) if outcome.archived else outcome,
-            )
-            for seq, recording, outcome in page
-        ]
+        # Most archives hold no pairs, and then no more than this is to be asked.
+        paired = {
+            n: (row[1], page[n][1], archived)
+            for n, row in enumerate(found)
+            if row[-1] and (archived := page[n][2].archived)
+        }
+        proven = self._with_proofs(list(paired.values()))
+        for n, archived in zip(paired, proven, strict=True):
+            seq, recording, outcome = page[n]
+            page[n] = seq, recording, replace(outcome, archived=archived)
+        return page

@@ -58,7 +58,7 @@ _TIME = re.compile(rf"[0-9]{{4}}-{_MONTH_DAY}(?P<clock>[Tt ]{_CLOCK} ?{_OFFSET}?
 _TIME_EXAMPLE = "a time such as 2026-05-21T22:14:03Z or 2026-05-21T22:14:03+02:00"
 # The usual form needs no second look; the whole rule costs three times as much.
 _USUAL_TIME = re.compile(
-    rf"(?:19[7-9][0-9]|2[0-9]{{3}})-{_MONTH_DAY}T{_HOUR}:[0-5][0-9]:[0-5][0-9]Z"
+    rf"(?:19[7-9][0-9]|2[0-9]{{3}})-{_MONTH_DAY}T{_HOUR}:[0-5][0-9]:[0-5][0-9](?:Z|\+00:00)"
 )
 # Far from the ends of the calendar, where a change of time zone would overflow.
 _FIRST_YEAR, _LAST_YEAR = 1970, 2999

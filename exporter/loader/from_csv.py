@@ -12,7 +12,7 @@ from exporter.loader.entry import (
     BadValueError,
     build,
 )
-from exporter.loader.mistakes import Mistakes
+from exporter.mistakes import Mistakes
 from exporter.yamldoc import unknown_key
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from exporter.loader.entry import (
     build,
     nothing,
 )
-from exporter.loader.mistakes import Mistakes
+from exporter.mistakes import Mistakes
 from exporter.yamldoc import show, unknown_key
 
 if TYPE_CHECKING:

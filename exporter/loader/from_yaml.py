@@ -29,8 +29,8 @@ from exporter.loader.entry import (
     parse_redaction,
 )
 from exporter.loader.fields import FieldReader, Fields, describe, is_null
-from exporter.loader.mistakes import Mistakes
 from exporter.loader.query import QUERY_KEYS, QUERY_SYNONYMS, build_query
+from exporter.mistakes import Mistakes
 from exporter.yamldoc import EventReader, read_document, unknown_key
 
 if TYPE_CHECKING:
@@ -44,6 +44,18 @@ if TYPE_CHECKING:
     from exporter.yamldoc import Document, TextSource
 
 _TOP_KEYS = ("version", "defaults", "config", "discover", "conversations")
+OF_CONFIGS = (
+    "api",
+    "credentials",
+    "output",
+    "object_store",
+    "export",
+    "policies",
+    "limits",
+    "retry",
+    "log",
+)
+"""The keys that a config begins with."""
 _VERSION = "1"
 _MAX_QUERIES = 1000
 _EXAMPLE = (
@@ -53,6 +65,10 @@ _EXAMPLE = (
 _PLACES = (
     "Entries stand under 'conversations:', what they share under 'defaults:', settings under"
     " 'config:' or in a file given with --config."
+)
+_CONFIG_HINT = (
+    "This seems to be a config, which says how to export: it is named with --config. A manifest"
+    " says what, and may have the config in it, under 'config:'."
 )
 _OTHER_FORMATS = "On standard input JSON lines need --manifest-format jsonl, and CSV needs csv."
 
@@ -146,7 +162,9 @@ class YamlManifest:
         reader.check_scalar(event)
         key: str = event.value
         if key not in _TOP_KEYS:
-            raise reader.problem(event, unknown_key(key, _TOP_KEYS), hint=self._hint(_PLACES))
+            is_config = key in OF_CONFIGS and not self._seen
+            hint = _CONFIG_HINT if is_config else self._hint(_PLACES)
+            raise reader.problem(event, unknown_key(key, _TOP_KEYS), hint=hint)
         if key in self._seen:
             raise self._fields.twice(event, key, self._seen[key])
         self._seen[key] = event

@@ -1,10 +1,11 @@
 """Config file + environment + flags -> one `Settings` value.
 
-`tree` says which settings there are, `values` how each kind of value is written, `layers` where
-values come from, which of them wins, and how a wrong one is reported.
+`tree` says which settings there are, `values` how each kind of value is written, `sources` where
+values come from, `layers` which of them wins, and `words` how a wrong one is told.
 """
 
-from exporter.settings.layers import Flag, load_settings
+from exporter.settings.layers import load_settings
+from exporter.settings.sources import Flag
 from exporter.settings.tree import (
     DEFAULT_KEY_VARIABLE,
     ApiSettings,

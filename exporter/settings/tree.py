@@ -49,7 +49,8 @@ DEFAULT_KEY_VARIABLE = "POLYAI_API_KEY"
 class Section(BaseModel):
     """A part of the config with keys of its own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Not built one by one: the whole tree is, when it is first used.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class TimeoutSettings(Section):

@@ -162,6 +162,25 @@ def translated(
         raise as_ours(error, path, verb) from None
 
 
+@contextlib.contextmanager
+def can_be_made(path: Path) -> Iterator[None]:
+    """Some file systems, such as /proc, say of what cannot be made in them that it is not there.
+
+    Raises:
+        DestinationError: this one does.
+        FileNotFoundError: the folder of the path is not there.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise
+        raise DestinationError(
+            f"cannot make {printable(path)}: its file system takes no new files or folders",
+            hint="Choose another place.",
+        ) from None
+
+
 def as_ours(error: OSError, path: StrPath, verb: str = "write") -> DestinationError:
     """An error of the operating system in our words, with advice."""
     return DestinationError(

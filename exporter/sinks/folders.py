@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.sinks.filesystem import as_ours, translated
+from exporter.sinks.filesystem import as_ours, can_be_made, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ class Folders:
             missing.append(candidate)
             candidate = candidate.parent
         for new in reversed(missing):
-            with translated(new):
+            with translated(new), can_be_made(new):
                 self._make(new)
 
     def _make(self, new: Path) -> None:

@@ -28,7 +28,14 @@ from exporter.sinks.base import (
     Holder,
     Known,
 )
-from exporter.sinks.filesystem import FileSystem, HashingFile, as_ours, printable, translated
+from exporter.sinks.filesystem import (
+    FileSystem,
+    HashingFile,
+    as_ours,
+    can_be_made,
+    printable,
+    translated,
+)
 from exporter.sinks.folder_hold import FolderHold, read_holder
 from exporter.sinks.folders import Folders
 from exporter.sinks.signs_of_life import SignsOfLife
@@ -235,7 +242,8 @@ class LocalSink:
         probe = self.root / f".{self._run_id}.probe"
         self._folders.make(self.root)
         with translated(self.root):
-            descriptor = self._system.create(probe, self.file_mode)
+            with can_be_made(probe):
+                descriptor = self._system.create(probe, self.file_mode)
             try:
                 self._system.write(descriptor, memoryview(b"probe"))
             finally:

@@ -6,13 +6,12 @@ must be there: no recording lost, partial, duplicated or unrecorded, no temporar
 another run must not send a single request. The seed is printed: the same seed makes the same plan
 of misfortunes (not the same timing).
 
-    python tests/chaos/chaos.py --rounds 200 [--seed N]
+    python -m tests.chaos.chaos --rounds 200 [--seed N]
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -23,7 +22,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -38,14 +36,16 @@ from exporter.sandbox import (
     Reset,
     Respond,
     Rule,
-    Sandbox,
     Times,
     World,
     WrongBody,
 )
+from tests.sandboxes import SandboxThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from exporter.sandbox import Sandbox
 
 CONCURRENCY = 8
 BATCH = 256  # outcomes that the recorder commits at once, at most
@@ -72,49 +72,23 @@ class Tally:
     exit_codes: Counter[int] = field(default_factory=Counter)
 
 
-class Service:
-    """A sandbox in a thread of its own."""
-
-    def __init__(self, seed: int) -> None:
-        first = Times(1, 2)
-        self._sandbox = Sandbox(
-            world=WORLD,
-            scenario=[
-                Rule(match=Match(probability=0.04, attempts=first, seed=seed), action=action)
-                for seed, action in enumerate(
-                    (
-                        Respond(503, retry_after=0),
-                        Reset(),
-                        Reset(after_bytes=500),
-                        Cut(after_bytes=700),
-                        WrongBody(Damage.TRUNCATED),
-                    ),
-                    start=seed,
-                )
-            ],
-        )
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def _serve(self) -> None:
-        async def serve() -> None:
-            self._ended = asyncio.Event()
-            async with self._sandbox:
-                self._ready.set()
-                await self._ended.wait()
-
-        self._loop.run_until_complete(serve())
-        self._loop.close()
-
-    def __enter__(self) -> Sandbox:
-        self._thread.start()
-        self._ready.wait()
-        return self._sandbox
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
+def service(seed: int) -> SandboxThread:
+    """A sandbox, with all kinds of faults now and then."""
+    faults = (
+        Respond(503, retry_after=0),
+        Reset(),
+        Reset(after_bytes=500),
+        Cut(after_bytes=700),
+        WrongBody(Damage.TRUNCATED),
+    )
+    first = Times(1, 2)
+    return SandboxThread(
+        world=WORLD,
+        scenario=[
+            Rule(match=Match(probability=0.04, attempts=first, seed=seed), action=action)
+            for seed, action in enumerate(faults, start=seed)
+        ],
+    )
 
 
 class Round:
@@ -297,7 +271,7 @@ class Round:
 def play(folder: Path, seed: int, tally: Tally) -> None:
     """One round."""
     luck = random.Random(seed)
-    with Service(seed) as sandbox:
+    with service(seed) as sandbox:
         one = Round(folder, sandbox, luck, tally)
         kills = luck.randint(1, 3)
         lost = False
@@ -340,7 +314,7 @@ def play_full_disk(seed: int, tally: Tally) -> bool:
     with small_disk("600k") as disk, tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         if disk is None:
             return False
-        with Service(seed) as sandbox:
+        with service(seed) as sandbox:
             one = Round(
                 Path(folder),
                 sandbox,

@@ -91,6 +91,16 @@ BAD_CALLS = {
     "unknown flag": (["run", "good.yaml", "--fast"], ["--fast"]),
     "bad region": (["run", "good.yaml", "--region", "mars"], ["--region", "mars", "us-1"]),
     "bad concurrency": (["run", "good.yaml", "-j", "0"], ["--concurrency", "0"]),
+    "no number": (
+        ["run", "good.yaml", "-j", "many"],
+        ["--concurrency", "'many'", "a whole number"],
+    ),
+    "no rate": (["run", "good.yaml", "--rate", "-1"], ["--rate", "'-1'", "greater than 0\n"]),
+    "no number of files": (
+        ["verify", "archive", "-j", "many"],
+        ["-j", "found 'many', expected a whole number"],
+    ),
+    "no seconds": (["sandbox", "--latency", "a"], ["--latency", "found 'a', expected a number"]),
     "bad time zone": (["run", "good.yaml", "--timezone", "Mars/Crater"], ["--timezone", "IANA"]),
     "bad direction": (
         ["run", "good.yaml", "--directions", "left"],

@@ -66,6 +66,16 @@ def test_a_wrong_config(exporter: Command) -> None:
     assert {one["state"] for one in found.checks[2:]} == {"skipped"}
 
 
+def test_every_mistake_of_a_config_is_a_check(exporter: Command) -> None:
+    """Ten of them, and that there are more; the rest is looked at when they are mended."""
+    exporter.write("config.yaml", "limits:\n" + "".join(f"  wrong{n}: 1\n" for n in range(12)))
+    found = examined(exporter, "-c", "config.yaml", code=2)
+    told = [one["message"] for one in found.checks if one["name"] == "config"]
+    assert [message.split(":")[1] for message in told[:10]] == [str(n) for n in range(2, 12)]
+    assert told[10:] == ["and more; these are the first 10"]
+    assert {one["state"] for one in found.checks[12:]} == {"skipped"}
+
+
 @pytest.mark.parametrize("config", ["", "policies: [{project_id: p, never_raw: true}]"])
 def test_a_wrong_manifest(exporter: Command, calls: Sandbox, config: str) -> None:
     """Its last line is read, too; so is what `policies` forbid."""

@@ -14,7 +14,7 @@ from tests.checkups import (
     PROJECT,
     examined,
 )
-from tests.conftest import SandboxThread
+from tests.sandboxes import SandboxThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

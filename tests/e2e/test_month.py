@@ -39,7 +39,8 @@ from exporter.settings import Settings
 from exporter.spool import Spool
 from exporter.stopping import Stop
 from exporter.window import Query
-from tests.conftest import KEY, SHORT_CALLS, SandboxThread
+from tests.conftest import KEY, SHORT_CALLS
+from tests.sandboxes import SandboxThread
 
 if TYPE_CHECKING:
     from exporter.job import Report

@@ -222,6 +222,11 @@ def test_the_failed_ones_go_through_a_pipe(exporter: Command, late: Sandbox) -> 
     printed = exporter("status", exporter.archive, "--failed-manifest", "-")
     again = exporter("run", "-", "--base-url", late.base_url, stdin=printed.stdout)
     assert again.exit_code == 0, again.stderr
+    nothing = exporter("status", exporter.archive, "--failed-manifest", "-")
+    assert "nothing failed" in nothing.stderr
+    idle = exporter("run", "-", "--base-url", late.base_url, stdin=nothing.stdout)
+    assert idle.exit_code == 0, idle.stderr
+    assert idle.results()["summary"]["conversations"] == 0
 
 
 def test_status_for_people(exporter: Command, late: Sandbox) -> None:

@@ -158,6 +158,22 @@ def test_a_pair_is_completed_by_a_later_run(exporter: Command, calls: Sandbox) -
         assert row["muted_spans"] == told[name, direction, "raw"]["muted_spans"]
 
 
+def test_a_lost_ledger_leaves_evidence_of_no_known_key(exporter: Command, calls: Sandbox) -> None:
+    """The manifests give back what was compared; with which key they do not say, and nor do we."""
+    exporter.write("job.yaml", manifest(6))
+    assert state(exporter("run", "job.yaml", "--base-url", calls.base_url)) == "confirmed"
+    for path in exporter.archive.glob("_exporter/ledger.sqlite*"):
+        path.unlink()
+
+    again = exporter("run", "job.yaml", "--base-url", calls.base_url)
+
+    assert {row["status"] for row in rows(again).values()} == {"skipped"}
+    assert "confirmed" in {row["redaction_evidence"] for row in rows(again).values()}
+    assert state(again) == "unknown"
+    assert "differs from redacted audio in" in again.stderr
+    assert "but no record says that today's key read it" in again.stderr
+
+
 def test_a_redaction_that_shortens_is_told(
     exporter: Command, start_sandbox: Callable[..., Sandbox]
 ) -> None:

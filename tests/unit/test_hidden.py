@@ -48,8 +48,8 @@ def test_authorities_are_not_found_until_afterwards(
 
 @pytest.mark.parametrize("module", ["running", "discovering", "checking", "consulting", "inquiry"])
 def test_a_command_starts_without_what_it_does_not_use(module: str) -> None:
-    """Neither the library of the progress bar nor that of object stores is imported at first."""
-    unused = {"rich", "obstore", "pygments"}
+    """The libraries of progress bars, object stores and listings are not imported at first."""
+    unused = {"rich", "obstore", "pygments", "ijson"}
     told = subprocess.run(
         [sys.executable, "-c", f"import exporter.{module}, sys; print(*sys.modules)"],
         capture_output=True,

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from exporter.errors import ArchiveBusyError, DestinationError, ErrorKind
-from exporter.ledger import Ledger, schema
+from exporter.ledger import Ledger, rows, schema
 from exporter.model import (
     Direction,
     ErrorInfo,
@@ -30,6 +32,7 @@ from tests.ledgers import (
     recording,
     tables,
 )
+from tests.old_ledgers import back_to_version_4
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +199,29 @@ def test_names_that_differ_by_case_collide_within_one_batch_and_across(
     assert ledger.look_up([other])[0].collides
 
 
+def test_what_is_refused_keeps_its_error_and_its_turn(open_ledger: Callable[[], Ledger]) -> None:
+    """A refusal among recordings that need no fetching is told whole, in the manifest's order."""
+    ledger = open_ledger()
+    ledger.begin_run("r1", NOW)
+    looked = ledger.look_up([recording("CA1"), recording("ca1"), recording("CA2")])
+    refused = Outcome(Status.FAILED, error=ErrorInfo(ErrorKind.IDENTIFIER_COLLISION, "alike"))
+    skipped = Outcome(Status.SKIPPED)
+    entered = list(zip(looked, ("a", "b", "c"), (skipped, refused, skipped), strict=True))
+    assert ledger.plan(entered) == 0
+    assert ledger.plan(entered) == 3
+    assert [outcome for _, _, outcome in ledger.results(0, 9)] == [skipped, refused, skipped]
+    pages = [row for page in ledger.statuses() for row in page]
+    assert sorted(status for *_, status in pages) == ["failed", "skipped", "skipped"]
+    assert {row[:3] for row in pages} == {("acme", "shop", looked[0].recording.started_at)}
+
+
+@given(st.datetimes(timezones=st.timezones(), min_value=datetime(1970, 1, 2)))  # noqa: DTZ001
+def test_the_text_of_a_moment_is_that_of_the_standard_library(moment: datetime) -> None:
+    """The faster way to a time's text gives the same one, whatever the instant and its zone."""
+    assert rows.timestamp(moment) == moment.astimezone(UTC).isoformat()
+    assert rows.to_moment(rows.timestamp(moment)) == moment
+
+
 def test_only_the_latest_run_is_kept_row_by_row(open_ledger: Callable[[], Ledger]) -> None:
     """A hundred runs over the same recordings leave the rows of one, and the file does not grow."""
     ledger = open_ledger()
@@ -287,6 +313,40 @@ def test_reading_leaves_no_trace(open_ledger: Callable[[], Ledger], tmp_path: Pa
     assert reader.holds_anything()
     reader.close()
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_an_older_ledger_is_read_and_stays_as_it_is(
+    open_ledger: Callable[[], Ledger], tmp_path: Path, *, is_killed: bool
+) -> None:
+    """A reader knows all that is in it, also in a killed run's log; only a run upgrades it."""
+    ledger = open_ledger()
+    ledger.begin_run("r1", NOW)
+    plan(ledger, recording(), recording("CA2"))
+    failed = Outcome(Status.FAILED, None, ErrorInfo(ErrorKind.SERVER_ERROR, "no"), 1)
+    ledger.record([(1, Outcome(Status.EXPORTED, archived(), attempts=1)), (2, failed)], NOW)
+    ledger.close()
+    path = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        back_to_version_4(db)
+        if is_killed:
+            folder = tmp_path / "killed"
+            folder.mkdir()
+            for file in tmp_path.glob("ledger.sqlite*"):
+                (folder / file.name).write_bytes(file.read_bytes())
+            path = folder / path.name
+    before = {file: file.read_bytes() for file in path.parent.glob("ledger.sqlite*")}
+    assert len(before) == (3 if is_killed else 1)
+    reader = Ledger(path, read_only=True)
+    assert [len(page) for page in reader.everything()] == [1]
+    ((lost,),) = reader.missing((Status.FAILED,))
+    assert (lost.recording, lost.error) == (recording("CA2"), failed.error)
+    assert [run.run_id for run in reader.latest_runs(10)] == ["r1"]
+    reader.close()
+    if not is_killed:  # readers share the index of a log, which is made for them
+        assert {file: file.read_bytes() for file in path.parent.glob("ledger.sqlite*")} == before
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
 
 
 def test_an_error_is_kept_with_its_recording(open_ledger: Callable[[], Ledger]) -> None:

@@ -41,6 +41,8 @@ BAD_HEADS: dict[str, tuple[str | bytes, str, str, str]] = {
         "unknown key 'conversation' (did you mean 'conversations'?)",
         "",
     ),
+    "a config": ("api: {}\n", ":1:1", "unknown key 'api', expected", "seems to be a config"),
+    "a setting": ("version: 1\nlog: {}\n", ":2:1", "unknown key 'log', exp", "under 'config:'"),
     "key twice": ("version: 1\nversion: 1\n", ":2:1", "key 'version' twice", ""),
     "key of a wrong type": ("[a]: 1\n", ":1:1", "found a list, expected a key", ""),
     "defaults after discover": (

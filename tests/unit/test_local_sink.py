@@ -48,6 +48,25 @@ class SyncingFileSystem(FileSystem):
         self.synced.add(folder.name)
 
 
+class StrangeFileSystem(FileSystem):
+    """Has no place for new names, as /proc has none, and says so in the same strange way."""
+
+    def make_folder(self, path: str | Path, mode: int) -> None:  # noqa: ARG002
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    def create(self, path: str | Path, mode: int) -> int:  # noqa: ARG002
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+
+@pytest.mark.parametrize("name", ["", "archive", "an/archive"])
+async def test_a_place_that_takes_no_files_did_not_vanish(tmp_path: Path, name: str) -> None:
+    """A folder that is there and has no room for another is no archive; it is told as such."""
+    with pytest.raises(DestinationError, match="takes no new files or folders") as caught:
+        await sink_in(tmp_path / name, StrangeFileSystem()).prepare()
+    assert str(tmp_path) in caught.value.message
+    assert caught.value.hint == "Choose another place."
+
+
 @pytest.mark.parametrize("refused", ["acme", "shop", "2026-05-21", "CA1"])
 async def test_what_a_failed_sync_left_is_synced_by_the_next(tmp_path: Path, refused: str) -> None:
     """Whichever folder cannot be synced at first: the next attempt covers every new folder."""

@@ -67,6 +67,17 @@ def test_reasons(run: PairCounts, earlier: PairCounts, words: str) -> None:
     assert words in judge(run, earlier).reason
 
 
+@given(counts, counts, counts)
+def test_what_another_key_read_changes_a_reason_only(
+    run: PairCounts, earlier: PairCounts, others: PairCounts
+) -> None:
+    """It is told where nothing is known of this key, and decides nothing."""
+    without, found = judge(run, earlier), judge(run, earlier, of_any_key=run + earlier + others)
+    assert found.state is without.state
+    is_told = without.state is UNKNOWN and others.confirmed > 0
+    assert ("no record says that today's key read it" in found.reason) is is_told
+
+
 def test_default_number() -> None:
     """By default a false suspicion is one in a hundred or so where every fifth call has PII."""
     assert chance_of_none(ENOUGH_IDENTICAL, 0.2) < 0.012

@@ -63,6 +63,18 @@ def test_recordings_are_the_product_in_the_order_asked_for(
     assert len(set(wanted)) == len(wanted)
 
 
+def test_a_recording_is_the_same_whatever_is_known_of_the_call() -> None:
+    """Equal and unequal are contraries, and a call in progress is the call that has ended."""
+    started_at = datetime(2026, 5, 21, tzinfo=UTC)
+    one, same, other = (
+        Recording("a", "p", name, Direction.USER, Redaction.RAW, started_at, is_going_on)
+        for name, is_going_on in (("CA1", False), ("CA1", True), ("CA2", False))
+    )
+    assert [one == same, one == other] == [True, False]
+    assert [one != same, one != other] == [False, True]
+    assert len({one, same, other}) == 2
+
+
 def test_a_recording_names_its_conversation() -> None:
     """Nothing but the variant tells the recordings of one conversation apart."""
     started_at = datetime(2026, 5, 21, tzinfo=UTC)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.errors import ConfigError
-from exporter.settings import load_settings
+from exporter.loader import from_yaml
+from exporter.settings import Settings, load_settings, sources
 from tests.configs import (
     refusal,
 )
@@ -231,3 +232,90 @@ def test_a_config_file_that_cannot_be_read(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the config file") as caught:
         load_settings(config_file=tmp_path / name, environ={})
     assert str(tmp_path) in str(caught.value)
+
+
+# Several.
+
+SEVERAL = """\
+wat: 1
+log: {level: loud}
+credentials:
+  - {api_key_env: A}
+  - {account: x, api_key_env: A}
+  - nothing
+limits: {concurrency: 0, concurency: 8}
+api: {timeout: {connect: no, raed: 4}, surface: agents}
+policies: [{never_raw: true, require_raw: true}, {project_id: 5}]
+"""
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Those of one file in its order, each once, and the good parts between them are not."""
+    error = refusal(config=SEVERAL.replace("wat: 1\n", ""), folder=tmp_path)
+    told = [str(one.location).rsplit(":", 2)[1:] for one in (error, *error.also)]
+    assert [line for line, _ in told] == [*"1456677788"]
+    assert told[0] == ["1", "7"]
+    assert told[1] == ["4", "6"]
+    assert not error.has_more
+
+
+def test_ten_mistakes_are_enough(tmp_path: Path) -> None:
+    """What is more is said to be there."""
+    error = refusal(config=SEVERAL, folder=tmp_path)
+    assert len(error.also) == 9
+    assert error.has_more
+    assert ":1:1: found the unknown key 'wat'" in error.message
+
+
+def test_mistakes_of_several_layers_are_told_at_once(tmp_path: Path) -> None:
+    """A file that is no YAML hides neither a wrong flag nor wrong variables."""
+    error = refusal(
+        "log: {level: loud}",
+        config="limits: [",
+        environ={"EXPORTER_LOG_FORMAT": "json", "EXPORTER_LIMITS__WAIT": "soon"},
+        flags={"limits.concurrency": "many"},
+        folder=tmp_path,
+    )
+    told = " | ".join(str(one) for one in (error, *error.also))
+    for words in (
+        "EXPORTER_LOG_FORMAT is no setting; did you mean EXPORTER_LOG__FORMAT?",
+        "EXPORTER_LIMITS__WAIT: found 'soon', expected a duration",
+        "--concurrency: found 'many', expected a whole number",
+        "config.yaml:2:1: this is not valid YAML",
+    ):
+        assert words in told
+    assert len(error.also) == 3
+
+
+def test_what_follows_from_a_mistake_is_none_of_its_own() -> None:
+    """A misspelt key is not told once more as a missing one, nor a bad entry as a missing list."""
+    assert not refusal("credentials: [{api_key_emv: A}]").also
+    assert not refusal("credentials: [5]").also
+    assert not refusal("credentials: 5").also
+    assert not refusal("credentials: [{api_key_env: A, account_id: 5}]").also
+
+
+# A manifest in the place of a config, and the other way round.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\nconversations: [CA1]\n",
+        "discover: []\n",
+        "version: 1\nconversations:\n" + "- CA1\n" * 20_000,
+    ],
+    ids=["short", "queries", "long"],
+)
+def test_a_manifest_as_a_config_is_told_as_one(text: str, tmp_path: Path) -> None:
+    """One mistake, and where a manifest belongs, instead of a complaint about each of its keys."""
+    error = refusal(config=text, folder=tmp_path)
+    assert error.hint.startswith("This seems to be a manifest")
+    assert not error.also
+
+
+def test_the_keys_of_configs_and_manifests_are_told_apart() -> None:
+    """What one reader takes for the other's keys are the other's keys, and none of its own."""
+    assert tuple(Settings.model_fields) == from_yaml.OF_CONFIGS
+    assert sorted(sources.OF_MANIFESTS) == sorted(from_yaml._TOP_KEYS)
+    assert not set(from_yaml.OF_CONFIGS) & set(sources.OF_MANIFESTS)

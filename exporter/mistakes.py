@@ -1,4 +1,4 @@
-"""What is wrong with a manifest: as many of its mistakes at once as a person wants to read."""
+"""What is wrong with a manifest or a config: as many mistakes at once as a person wants to read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST: Final = 10  # are told
 
 
 class Mistakes:
-    """Gathers errors that do not keep a reader from understanding the next entry."""
+    """Gathers errors that do not keep a reader from understanding the rest."""
 
     def __init__(self) -> None:
         self._found: list[UsageError] = []
