@@ -64,7 +64,7 @@ class Api:
         self.client = Client(
             origin=api.origin,
             surface=api.surface,
-            timeouts=timeouts_of(settings),
+            timeouts=Timeouts(**api.timeout.model_dump()),
             ca_file=api.ca_file,
             never_raw=lambda *project: settings.policy_of(*project).never_raw,
             other_origins=sorted(others),
@@ -126,8 +126,3 @@ class Api:
     ) -> None:
         """Close all connections."""
         await self.client.__aexit__(exc_type, exc, traceback)
-
-
-def timeouts_of(settings: Settings) -> Timeouts:
-    """As the settings want them."""
-    return Timeouts(**settings.api.timeout.model_dump())

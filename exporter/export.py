@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from dataclasses import replace
 from functools import partial
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.api import Api, timeouts_of
+from exporter.api import Api
 from exporter.archive import check_free, open_ledger
 from exporter.couriers.courier import Courier
 from exporter.couriers.dispatcher import Dispatcher
-from exporter.couriers.equipment import Equipment, shared_folders
+from exporter.couriers.equipment import equipment_of
 from exporter.dating import Dating
 from exporter.describing import Describing
 from exporter.ending import Ending
@@ -197,23 +196,14 @@ class _Run:
 
     async def _make_courier(self, hold: Hold, stack: contextlib.AsyncExitStack) -> Brings:
         """Who fetches: this process, or others that end when the stack is left."""
-        api, limits = self.job.settings.api, self.job.settings.limits
+        limits = self.job.settings.limits
         if limits.processes == 1:
             writer = Writer(self.sink, max_bytes=limits.max_recording_bytes)
             return Courier(self.api.client, writer)
-        equipment = Equipment(
-            origin=api.origin,
-            surface=api.surface,
-            timeouts=timeouts_of(self.job.settings),
-            ca_file=os.fsencode(api.ca_file) if api.ca_file else None,
-            max_bytes=limits.max_recording_bytes,
-            run_id=self.id,
-            folders=shared_folders(self.sink),
-        )
         return await stack.enter_async_context(
             Dispatcher(
                 limits.processes,
-                equipment,
+                equipment_of(self.job.settings, self.sink, self.id),
                 self.sink,
                 locks=hold.locks,
                 check=self.api.client.check,

@@ -17,6 +17,7 @@ from exporter.sinks.mounted import MountedSink
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from exporter.settings import Settings
     from exporter.sinks.base import Sink
 
 _MAIN = ""  # the mount of the main archive
@@ -74,6 +75,24 @@ class Equipment(Struct, frozen=True, kw_only=True):
         }
         main = sinks.pop(_MAIN)
         return MountedSink(main, sinks) if sinks else main
+
+
+def equipment_of(settings: Settings, sink: Sink, run_id: str) -> Equipment:
+    """What the couriers of a run need, whose archive has been prepared.
+
+    Raises:
+        ConfigError: the archive is not in folders.
+    """
+    api = settings.api
+    return Equipment(
+        origin=api.origin,
+        surface=api.surface,
+        timeouts=Timeouts(**api.timeout.model_dump()),
+        ca_file=os.fsencode(api.ca_file) if api.ca_file else None,
+        max_bytes=settings.limits.max_recording_bytes,
+        run_id=run_id,
+        folders=shared_folders(sink),
+    )
 
 
 def shared_folders(sink: Sink) -> dict[str, Folder]:
