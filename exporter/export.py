@@ -18,18 +18,15 @@ import structlog
 
 from exporter.api import Api
 from exporter.archive import check_free, open_ledger
-from exporter.couriers.courier import Courier
-from exporter.couriers.dispatcher import Dispatcher
-from exporter.couriers.equipment import equipment_of
 from exporter.dating import Dating
 from exporter.describing import Describing
 from exporter.ending import Ending
-from exporter.errors import ArchiveBusyError, DestinationError, ExporterError
+from exporter.errors import DestinationError, ExporterError
 from exporter.fetch import Fetcher
-from exporter.hold import held, this_process
-from exporter.job import NullWatcher, StoppedWaitingError, new_run_id
+from exporter.job import NullWatcher, new_run_id
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import Order, Outcome, Status
+from exporter.opening import the_courier, the_hold
 from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.planning import carry_over, plan_into
@@ -43,7 +40,6 @@ from exporter.spool import Spool
 from exporter.stopping import Stop, StopReason, too_many_failures
 from exporter.survey import Survey
 from exporter.target import target_of, with_drift
-from exporter.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -53,7 +49,6 @@ if TYPE_CHECKING:
     from exporter.ledger import Planned
     from exporter.raw_archive import Archives
     from exporter.results import RunInfo
-    from exporter.sinks.base import Hold
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
 _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
@@ -138,7 +133,7 @@ class _Run:
         run.id = run_id
         if job.results_file is not None:
             await prepare_beside(job.results_file, run_id, settings.output)
-        hold = await run._take_hold(stack)
+        hold = await stack.enter_async_context(the_hold(run.job, sink, run_id, stop, run.stop_for))
         run.thread = await stack.enter_async_context(LedgerThread())
         run.ledger = await run.thread.run(open_ledger, settings)
         stack.push_async_callback(run.thread.run, run.ledger.close)
@@ -167,7 +162,9 @@ class _Run:
         )
         await stack.enter_async_context(run.api)
         run.survey = Survey(run.api, run.ledger, run.thread)
-        run.courier = await run._make_courier(hold, stack)
+        run.courier = await stack.enter_async_context(
+            the_courier(settings, sink, run_id, hold, run.api.client)
+        )
         run.fetcher = Fetcher(
             asker=run.api.asker,
             courier=run.courier,
@@ -175,40 +172,6 @@ class _Run:
             now=job.now,
         )
         return run
-
-    async def _take_hold(self, stack: contextlib.AsyncExitStack) -> Hold:
-        """Keep other runs out of the archive, until the stack is left."""
-        settings = self.job.settings
-        try:
-            return await stack.enter_async_context(
-                held(
-                    self.sink,
-                    this_process(self.id),
-                    wait=settings.limits.wait,
-                    stopped=self.stop.event,
-                    on_lost=self.stop_for,
-                )
-            )
-        except ArchiveBusyError:
-            if self.stop.reason is None:
-                raise
-            raise StoppedWaitingError(self.stop.reason) from None
-
-    async def _make_courier(self, hold: Hold, stack: contextlib.AsyncExitStack) -> Brings:
-        """Who fetches: this process, or others that end when the stack is left."""
-        limits = self.job.settings.limits
-        if limits.processes == 1:
-            writer = Writer(self.sink, max_bytes=limits.max_recording_bytes)
-            return Courier(self.api.client, writer)
-        return await stack.enter_async_context(
-            Dispatcher(
-                limits.processes,
-                equipment_of(self.job.settings, self.sink, self.id),
-                self.sink,
-                locks=hold.locks,
-                check=self.api.client.check,
-            )
-        )
 
     async def look(self, stack: contextlib.AsyncExitStack) -> None:
         """Find out what the manifest does not name: conversations, and when they began.

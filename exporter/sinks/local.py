@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import re
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,9 +40,10 @@ from exporter.sinks.folders import Folders
 from exporter.sinks.signs_of_life import SignsOfLife
 from exporter.sinks.threads import ended, in_thread, publishing, to_its_end
 from exporter.sinks.upload import LocalUpload
+from exporter.sinks.walking import stat_all, walk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 
 _READ_SIZE: Final = 1024 * 1024
 _ENTRIES: Final = 1000  # files listed in one thread hop
@@ -230,7 +230,7 @@ class LocalSink:
 
     async def entries(self, path: str = "") -> AsyncIterator[list[Entry]]:
         """Walks the folder, depth first."""
-        walk = self._stat_all(str(self.root / path), f"{path}/" if path else "")
+        walk = stat_all(str(self.root / path), f"{path}/" if path else "")
         while batch := await in_thread(lambda: list(islice(walk, _ENTRIES))):
             yield batch
 
@@ -356,41 +356,15 @@ class LocalSink:
                     sizes.append(None)
         return sizes
 
-    def _stat_all(self, folder: str, prefix: str) -> Iterator[Entry]:
-        for path, entry in self._walk(folder, prefix):
-            with translated(entry.path, verb="read"):
-                try:
-                    status = entry.stat()
-                except FileNotFoundError:  # gone meanwhile, or a link that leads nowhere
-                    continue
-            yield Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
-
-    def _walk(
-        self, folder: str, prefix: str, *, deep: bool = True
-    ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Files, one listing open on each level: a folder's names are never all in memory."""
-        with translated(folder, verb="read"):
-            try:
-                listing = os.scandir(folder)
-            except (FileNotFoundError, NotADirectoryError):
-                return
-            with listing:
-                for entry in listing:
-                    path = f"{prefix}{entry.name}"
-                    if not entry.is_dir():
-                        yield path, entry
-                    elif deep:
-                        yield from self._walk(f"{folder}/{entry.name}", f"{path}/")
-
     def _sweep(self, runs: Collection[str] | None, folders: Iterable[str] | None) -> int:
         if folders is None:
-            found = self._walk(self._place, "")
+            found = walk(self._place, "")
         else:
             places = [
                 (f"{self._place}/{folder}", f"{folder}/") if folder else (self._place, "")
                 for folder in folders
             ]
-            found = (each for one in places for each in self._walk(*one, deep=False))
+            found = (each for one in places for each in walk(*one, deep=False))
         removed = 0
         for path, entry in found:
             if self._is_left_by(entry.name, runs):
