@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,3 +119,23 @@ def test_a_bad_proxy_is_no_killed_run(exporter: Command, sandbox: Sandbox) -> No
     assert refused.exit_code == 2, refused.stderr
     assert done.exit_code == 0, done.stderr
     assert "run.was_killed" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_may_be_closed(exporter: Command, sandbox: Sandbox, closed: str) -> None:
+    """As services start programs: the run is done, and no file takes the missing stream's number.
+
+    What went to standard error would be written into it otherwise.
+    """
+    exporter.write("job.yaml", JOB)
+    words = exporter.arguments("run", "job.yaml", "--base-url", sandbox.base_url, "--json")
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *words],
+        cwd=exporter.folder,
+        env=exporter.environment,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    results = exporter("verify", "archive", "--json")
+    assert (results.exit_code, json.loads(results.stdout)["summary"]["ok"]) == (0, 2)
