@@ -70,14 +70,17 @@ async def held(
 
 
 async def _take(sink: Sink, holder: Holder, wait: timedelta, stopped: asyncio.Event) -> Hold:
-    deadline = asyncio.get_running_loop().time() + wait.total_seconds()
+    now = asyncio.get_running_loop().time
+    deadline, known_by = now() + wait.total_seconds(), now() + STALE_AFTER + _ASK_EVERY
     told: set[str] = set()
     while True:
         try:
             return await sink.hold(holder)
         except HeldError as error:
-            left = deadline - asyncio.get_running_loop().time()
-            if stopped.is_set() or (left <= 0 and not error.may_be_dead):
+            left = deadline - now()
+            # A process that keeps its lock and gives no sign of life is suspended, or hangs.
+            is_watched = error.may_be_dead and now() < known_by
+            if stopped.is_set() or (left <= 0 and not is_watched):
                 raise _busy(sink, error) from None
             event = "archive.watching" if error.may_be_dead else "archive.waiting"
             if error.holder and event not in told:

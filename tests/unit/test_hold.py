@@ -7,15 +7,18 @@ import errno
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from exporter import hold
+from exporter.errors import ArchiveBusyError
 from exporter.sinks.base import BEAT_EVERY, STALE_AFTER, HeldError, Holder, LostHoldError
 from exporter.sinks.folder_hold import FolderHold
 from exporter.sinks.folder_hold import read_holder as read_holder_file
+from exporter.sinks.local import LocalSink
 from exporter.sinks.signs_of_life import SignsOfLife
 from tests.holds import (
     SINCE,
@@ -257,3 +260,20 @@ def test_a_spoilt_file_counts_as_held_until_it_is_old(tmp_path: Path, content: b
         held(tmp_path, "next")
     assert caught.value.holder is None
     watched_to_death(tmp_path, "next")
+
+
+async def test_a_suspended_process_is_not_watched_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the lock and gives no sign of life: after the time that shows it, it is busy."""
+    for name in ("STALE_AFTER", "_ASK_EVERY"):
+        monkeypatch.setattr(hold, name, 0.01)
+    sink = LocalSink(tmp_path, run_id="x", dir_mode=0o700, file_mode=0o600)
+    await sink.prepare()
+
+    async def suspended(_: Holder) -> FolderHold:
+        raise HeldError(None, None, may_be_dead=True)
+
+    monkeypatch.setattr(sink, "hold", suspended)
+    with pytest.raises(ArchiveBusyError):
+        await hold._take(sink, hold.this_process("x"), timedelta(), asyncio.Event())
