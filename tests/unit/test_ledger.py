@@ -219,7 +219,7 @@ def test_what_is_refused_keeps_its_error_and_its_turn(open_ledger: Callable[[], 
 def test_the_text_of_a_moment_is_that_of_the_standard_library(moment: datetime) -> None:
     """The faster way to a time's text gives the same one, whatever the instant and its zone."""
     assert rows.timestamp(moment) == moment.astimezone(UTC).isoformat()
-    assert rows.to_moment(rows.timestamp(moment)) == moment
+    assert rows.to_moment(rows.timestamp(moment)) == moment.astimezone(UTC)
 
 
 def test_only_the_latest_run_is_kept_row_by_row(open_ledger: Callable[[], Ledger]) -> None:
