@@ -9,6 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import Command
 
+pytestmark = pytest.mark.in_process
+
 HEAD = "version: 1\ndefaults: {account_id: a, project_id: p}\n"
 ALIAS_BOMB = (
     "version: 1\ndefaults: {account_id: a, project_id: p}\nconversations:\n"

@@ -151,12 +151,12 @@ def test_couriers_leave_it_to_the_run_what_a_signal_means(
 def test_processes_that_the_system_does_not_allow_end_the_run(
     exporter: Command, sandbox: Sandbox
 ) -> None:
-    """Too few descriptors for 64 connections: exit 1, in words, and nothing was asked for."""
-    exporter.use_processes(64)
+    """Too few descriptors for 16 connections: exit 1, in words, and nothing was asked for."""
+    exporter.use_processes(16)
     job = exporter.write("job.yaml", JOB)
     process = exporter.start(
         "run", job, "--base-url", sandbox.base_url,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24)),
     )  # fmt: skip
     _, stderr = process.communicate()
     assert process.returncode == 1, stderr

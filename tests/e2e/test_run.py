@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from exporter.sandbox import Sandbox
     from tests.conftest import Command
 
+pytestmark = pytest.mark.in_process
+
 DIRECTIONS = ("combined", "user", "agent")
 REDACTIONS = ("redacted", "raw")
 
