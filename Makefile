@@ -29,8 +29,8 @@ $(READY): pyproject.toml requirements.lock
 demo: $(READY) ## export a dozen conversations from the built-in sandbox
 	$(BIN)/exporter demo
 
-test: $(READY) ## all tests (WORKERS=n: so many at a time; default: one a core, 2 at least)
-	$(BIN)/python -m pytest -n $(or $(WORKERS),$(shell $(BIN)/python -c "import os; print(max(2, os.cpu_count() or 2))")) --dist worksteal
+test: $(READY) ## all tests (WORKERS=n: so many at a time; default: one a core, and one more)
+	$(BIN)/python -m pytest -n $(or $(WORKERS),$(shell $(BIN)/python -c "import os; print(1 + (os.cpu_count() or 1))")) --dist worksteal
 
 test-all: ## the tests on every Python from 3.11 to 3.14 that this machine has
 	@tested=0; for version in $(PYTHONS); do \
