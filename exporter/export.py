@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 _FEED_PAGE = 500  # recordings read ahead of the workers
 _MANIFESTS_EVERY = 300  # seconds between two updates of the partitions' manifests in a long run
-_WRITTEN_MEANWHILE = 16  # small recordings, each up to 1 MiB, on their way to the disk
 _GRACE_SECONDS = 20  # for what is under way when a signal comes; service managers wait 30 to 90
 
 _log = structlog.get_logger()
@@ -309,8 +308,8 @@ class _Run:
             await run_pool(
                 self._planned(),
                 handle,
-                # The throttle keeps to the concurrency of requests; these are written meanwhile.
-                concurrency=self.job.settings.limits.concurrency + _WRITTEN_MEANWHILE,
+                # The throttle keeps to the concurrency of requests; others are committed meanwhile.
+                concurrency=self.job.settings.limits.concurrency + self.sink.commits_at_once,
                 stop=self.stop.event,
             )
             self.api.asker.check(at_the_end=True)

@@ -21,10 +21,11 @@ from exporter.sinks.base import AlreadyExistsError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
-    from exporter.sinks.base import Sink
+    from exporter.sinks.base import Sink, Staged
 
 GATHER_BYTES = 1024 * 1024
 WHOLE_BYTES = 2 * GATHER_BYTES
+_STAGED_MEANWHILE = 16  # small recordings that are all there, and on their way to the disk
 
 
 class Written(Struct, frozen=True):
@@ -54,6 +55,7 @@ class Writer:
     def __init__(self, sink: Sink, *, max_bytes: int) -> None:
         self._sink = sink
         self._max_bytes = max_bytes
+        self._staging = 0
 
     async def write(
         self,
@@ -79,21 +81,28 @@ class Writer:
         head = await _gather(chunks, inspector, WHOLE_BYTES)
         if len(head) >= WHOLE_BYTES:
             return await self._write_large(head, chunks, inspector, path, known)
-        received()
-        return await self._write_small(head, inspector, path, known)
-
-    async def _write_small(
-        self, body: bytes, inspector: WavInspector, path: str, known: Collection[str]
-    ) -> Written:
         audio = inspector.finish()
-        if known and (digest := await _hashed(body)) in known:
-            return Written(len(body), digest, audio, is_new=False)
+        size = len(head)
+        if known and (digest := await _hashed(head)) in known:
+            return Written(size, digest, audio, is_new=False)
+        staged = await self._stage(path, head, received)
+        del head  # which nobody needs while the file is committed
+        await _commit(staged)
+        return Written(size, staged.sha256, audio)
+
+    async def _stage(self, path: str, body: bytes, received: Callable[[], None]) -> Staged:
+        """While some are written, others may be asked for; not more than memory is meant for."""
+        is_early = self._staging < _STAGED_MEANWHILE
+        if is_early:
+            received()
+        self._staging += 1
         try:
-            digest = await self._sink.put(path, body)
-        except AlreadyExistsError as error:
-            digest = await _hashed(body)
-            _accept_same_content(error, digest)
-        return Written(len(body), digest, audio)
+            staged = await self._sink.stage(path, body)
+        finally:
+            self._staging -= 1
+        if not is_early:
+            received()
+        return staged
 
     async def _write_large(
         self,
@@ -104,7 +113,7 @@ class Writer:
         known: Collection[str],
     ) -> Written:
         upload = await self._sink.begin(path)
-        is_committed = False
+        is_wanted = False
         try:
             size = 0
             piece = head
@@ -113,19 +122,28 @@ class Writer:
                 size += len(piece)
                 piece = await _gather(chunks, inspector, GATHER_BYTES)
             audio = inspector.finish()
-            if upload.sha256 in known:
-                return Written(size, upload.sha256, audio, is_new=False)
-            try:
-                await upload.commit()
-                is_committed = True
-            except AlreadyExistsError as error:
-                _accept_same_content(error, upload.sha256)
+            is_wanted = upload.sha256 not in known
         finally:
-            # Also when cancelled: nothing partial stays behind. But nothing is waited for, so that
-            # nothing can be cancelled, between a file's final name and the record of it.
-            if not is_committed:
+            # Also when cancelled: nothing partial stays behind.
+            if not is_wanted:
                 await asyncio.shield(upload.abort())
-        return Written(size, upload.sha256, audio)
+        if is_wanted:
+            await _commit(upload)
+        return Written(size, upload.sha256, audio, is_new=is_wanted)
+
+
+async def _commit(staged: Staged) -> None:
+    is_committed = False
+    try:
+        await staged.commit()
+        is_committed = True
+    except AlreadyExistsError as error:
+        _accept_same_content(error, staged.sha256)
+    finally:
+        # Nothing is waited for, so that nothing can be cancelled, between a file's final name and
+        # the record of it.
+        if not is_committed:
+            await asyncio.shield(staged.abort())
 
 
 async def _gather(chunks: AsyncIterator[bytes], inspector: WavInspector, enough: int) -> bytes:

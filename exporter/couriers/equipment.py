@@ -62,7 +62,7 @@ class Equipment(Struct, frozen=True, kw_only=True):
         return Path(os.fsdecode(self.ca_file)) if self.ca_file else None
 
     def open_sink(self) -> Sink:
-        """The archives as the run has prepared them."""
+        """The archives as the run has prepared them, for a process that does nothing else."""
         sinks: dict[str, Sink] = {
             mount: LocalSink(
                 Path(os.fsdecode(folder.root)),
@@ -70,6 +70,7 @@ class Equipment(Struct, frozen=True, kw_only=True):
                 dir_mode=folder.dir_mode,
                 file_mode=folder.file_mode,
                 identity=folder.identity,
+                blocking=True,
             )
             for mount, folder in self.folders.items()
         }

@@ -139,15 +139,8 @@ class Entry:
     modified: datetime
 
 
-class Upload(Protocol):
+class Staged(Protocol):
     """One file on its way into the archive, invisible under its final path until `commit`."""
-
-    async def write(self, data: bytes | bytearray) -> None:
-        """Append bytes.
-
-        Raises:
-            DestinationError: the archive cannot be written.
-        """
 
     async def commit(self) -> None:
         """Give the file its final path; its content is on disk before the name is.
@@ -168,12 +161,27 @@ class Upload(Protocol):
         """Hexadecimal digest of the bytes written so far."""
 
 
+class Upload(Staged, Protocol):
+    """One that arrives in pieces."""
+
+    async def write(self, data: bytes | bytearray) -> None:
+        """Append bytes.
+
+        Raises:
+            DestinationError: the archive cannot be written.
+        """
+
+
 class Sink(Protocol):
     """An archive's storage."""
 
     @property
     def url(self) -> str:
         """The archive, as people name it."""
+
+    @property
+    def commits_at_once(self) -> int:
+        """How many staged files it likes to have at once, because it commits them in groups."""
 
     async def prepare(self) -> None:
         """Create the archive where needed and prove that it can be written.
@@ -200,8 +208,15 @@ class Sink(Protocol):
     async def holder(self) -> Holder | None:
         """Who seems to hold the archive; only looks."""
 
+    async def stage(self, path: str, data: bytes) -> Staged:
+        """A small file, all of it; what is left is to commit it.
+
+        Raises:
+            DestinationError: the archive cannot be written.
+        """
+
     async def put(self, path: str, data: bytes) -> str:
-        """A small file in one step: same promises and errors as `begin` … `commit`.
+        """A small file in one step: same promises and errors as `stage` and `commit`.
 
         Returns:
             The hexadecimal SHA-256 of `data`, which the sink makes anyway or where it costs least.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.errors import DestinationError
+from exporter.sinks import whole_sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,15 @@ class FileSystem:
                 return
         os.fsync(descriptor)
 
-    def sync_folder(self, folder: Path) -> None:
+    def syncs_whole(self, descriptor: int) -> bool:
+        """Whether `sync_whole` can be relied on where this descriptor's file is."""
+        return whole_sync.is_reliable(descriptor)
+
+    def sync_whole(self, descriptor: int) -> None:
+        """Return when all that was written to this descriptor's file system is on the medium."""
+        whole_sync.syncfs(descriptor)
+
+    def sync_folder(self, folder: StrPath) -> None:
         """Return when the names in a folder are on the medium itself."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

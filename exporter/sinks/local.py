@@ -1,14 +1,13 @@
 """A folder on this machine, or on a file system mounted there.
 
 A file is written under a temporary name in its target folder, synced, and linked to its final
-name, which fails where that name is taken. Folder entries are synced in batches
-(`make_durable`), before the ledger says "archived".
+name, which fails where that name is taken. Small files are synced in groups (`staging`), and folder
+entries in batches (`make_durable`), before the ledger says "archived".
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import re
@@ -21,16 +20,15 @@ from aiofiles.threadpool import wrap
 from exporter.errors import DestinationError
 from exporter.sinks.base import (
     HOLDER_PATH,
-    AlreadyExistsError,
     ChangedMeanwhileError,
     Entry,
     Holder,
     Known,
 )
+from exporter.sinks.files import Files
 from exporter.sinks.filesystem import (
     FileSystem,
     HashingFile,
-    as_ours,
     can_be_made,
     printable,
     translated,
@@ -38,15 +36,20 @@ from exporter.sinks.filesystem import (
 from exporter.sinks.folder_hold import FolderHold, read_holder
 from exporter.sinks.folders import Folders
 from exporter.sinks.signs_of_life import SignsOfLife
-from exporter.sinks.threads import ended, in_thread, publishing, to_its_end
+from exporter.sinks.staging import Staging
+from exporter.sinks.threads import ended, in_thread, to_its_end
 from exporter.sinks.upload import LocalUpload
 from exporter.sinks.walking import stat_all, walk
+from exporter.sinks.whole_sync import WholeSync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 
+    from exporter.sinks.staging import StagedFile
+
 _READ_SIZE: Final = 1024 * 1024
 _ENTRIES: Final = 1000  # files listed in one thread hop
+_STAGED: Final = 128
 _TEMPORARY: Final = re.compile(r"\..*?(\d{8}T\d{6}Z-[0-9a-f]{4})\.(?:part|probe)")
 
 
@@ -59,6 +62,9 @@ class LocalSink:
         file_mode: of new files.
         identity: device and inode of the archive's folder, by which it is known again; None until
             it was prepared, by this process or by another one of the same run.
+
+    Args:
+        blocking: see `Staging`.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class LocalSink:
         file_mode: int,
         identity: tuple[int, int] | None = None,
         system: FileSystem | None = None,
+        blocking: bool = False,
     ) -> None:
         self.root = root
         self._place = str(root)
@@ -79,7 +86,16 @@ class LocalSink:
         self._system = system or FileSystem()
         self.identity = identity
         self._signs = SignsOfLife()  # of who holds the archive, if that is somebody else
-        self._folders = Folders(root, mode=dir_mode, system=self._system)
+        whole = WholeSync(self._place, self._system)
+        self._folders = Folders(self._place, mode=dir_mode, system=self._system, whole=whole)
+        self._files = Files(
+            run_id,
+            mode=file_mode,
+            system=self._system,
+            folders=self._folders,
+            check_root=self._check_still_there,
+        )
+        self._staging = Staging(self._files, self._system, whole, blocking=blocking)
 
     @property
     def url(self) -> str:
@@ -101,7 +117,7 @@ class LocalSink:
     async def hold(self, holder: Holder) -> FolderHold:
         """A lock of the operating system where there is one, and a sign of life for the others."""
         path = self.root / HOLDER_PATH
-        await in_thread(self._folders.make, path.parent)
+        await in_thread(self._folders.make, str(path.parent))
         hold = FolderHold(path.parent, holder, mode=self.file_mode, signs=self._signs)
         await in_thread(hold.take)
         return hold
@@ -110,9 +126,26 @@ class LocalSink:
         """What the holder's file says."""
         return await in_thread(lambda: read_holder(self.root / HOLDER_PATH, self._signs))
 
+    @property
+    def commits_at_once(self) -> int:
+        """Enough for groups that are worth their sync."""
+        return _STAGED
+
+    async def stage(self, path: str, data: bytes) -> StagedFile:
+        """Hashed and written in one step."""
+        return await self._staging.stage(f"{self._place}/{path}", data)
+
     async def put(self, path: str, data: bytes) -> str:
-        """A small file's whole life in one thread hop, hashing included."""
-        return await publishing(self._put, path, data)
+        """Staged and committed."""
+        staged = await self.stage(path, data)
+        is_committed = False
+        try:
+            await staged.commit()
+            is_committed = True
+        finally:
+            if not is_committed:
+                await staged.abort()
+        return staged.sha256
 
     async def begin(self, path: str) -> LocalUpload:
         """Open the temporary file."""
@@ -129,8 +162,9 @@ class LocalSink:
 
     async def make_durable(self, paths: Iterable[str]) -> None:
         """Sync each folder that got a new entry, once."""
-        folders = {path.rpartition("/")[0] for path in paths}
-        await in_thread(self._folders.sync, {self.root / folder for folder in folders})
+        names = {path.rpartition("/")[0] for path in paths}
+        folders = [f"{self._place}/{name}" if name else self._place for name in names]
+        await in_thread(self._folders.sync, folders)
 
     async def sizes(self, paths: Sequence[str]) -> list[int | None]:
         """One thread hop for all."""
@@ -161,7 +195,7 @@ class LocalSink:
                 await in_thread(self._system.rename, temporary, final)
         finally:
             await in_thread(self._discard, file)
-        await in_thread(self._folders.sync, {final.parent})
+        await in_thread(self._folders.sync, [str(final.parent)])
         return await self.tag(path) or ""
 
     async def tag(self, path: str) -> str | None:
@@ -240,7 +274,7 @@ class LocalSink:
 
     def _prepare(self) -> None:
         probe = self.root / f".{self._run_id}.probe"
-        self._folders.make(self.root)
+        self._folders.make(self._place)
         with translated(self.root):
             with can_be_made(probe):
                 descriptor = self._system.create(probe, self.file_mode)
@@ -272,28 +306,6 @@ class LocalSink:
                 hint="Check that the file system is still mounted, then run again.",
             )
 
-    def _put(self, path: str, data: bytes) -> str:
-        # Plain system calls on plain text: what a small file costs here is what a small file costs.
-        digest = hashlib.sha256(data).hexdigest()
-        final = f"{self._place}/{path}"
-        folder, _, name = final.rpartition("/")
-        temporary = f"{folder}/.{name}.{self._run_id}.part"
-        descriptor = self._open(temporary, folder)
-        try:
-            try:
-                self._system.write(descriptor, memoryview(data))
-                self._system.sync(descriptor)
-            finally:
-                os.close(descriptor)
-            self._name(temporary, final)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                self._system.unlink(temporary)
-            if isinstance(error, OSError):
-                raise as_ours(error, final) from None
-            raise
-        return digest
-
     async def _created(self, final: Path) -> HashingFile:
         """A temporary file, which is removed again if nobody is there any more to take it."""
         future, cancelled = await ended(self._create, final)
@@ -304,45 +316,19 @@ class LocalSink:
         raise cancelled
 
     def _create(self, final: Path) -> HashingFile:
-        temporary = f"{final.parent}/.{final.name}.{self._run_id}.part"
-        return HashingFile(self._system, temporary, self._open(temporary, str(final.parent)))
-
-    def _open(self, temporary: str, folder: str) -> int:
-        """A new file's descriptor; its folder is made where it is missing."""
-        try:
-            self._folders.expect(folder)
-            return self._system.create(temporary, self.file_mode)
-        except FileNotFoundError:
-            self._check_still_there()
-            self._folders.make(Path(folder))
-        except OSError as error:
-            raise as_ours(error, temporary) from None
-        with translated(temporary):
-            return self._system.create(temporary, self.file_mode)
+        descriptor, temporary = self._files.open(str(final))
+        return HashingFile(self._system, temporary, descriptor)
 
     def _publish(self, file: HashingFile, final: Path) -> None:
         with translated(final):
             self._system.sync(file.fileno())
             file.close()
-            self._name(str(file.name), str(final))
-
-    def _name(self, temporary: str, final: str) -> None:
-        """Give the file its name without ever replacing another file.
-
-        Raises:
-            AlreadyExistsError: there is one of that name.
-            OSError: of the operating system.
-        """
-        try:
-            self._system.name_finally(temporary, final)
-        except FileExistsError:
-            raise AlreadyExistsError(printable(final), _digest(final)) from None
+        self._files.name(str(file.name), str(final))
 
     def _discard(self, file: HashingFile) -> None:
         with contextlib.suppress(OSError):
             file.close()
-        with contextlib.suppress(OSError):
-            self._system.unlink(str(file.name))
+        self._files.remove(str(file.name))
 
     def _sizes(self, paths: Sequence[str]) -> list[int | None]:
         # Once for every archived recording of a run: plain text is four times faster than paths.
@@ -378,8 +364,3 @@ class LocalSink:
         if match is None:
             return False
         return match[1] != self._run_id if runs is None else match[1] in runs
-
-
-def _digest(path: str) -> str:
-    with translated(path, verb="read"), open(path, "rb") as file:  # noqa: PTH123
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,7 +16,7 @@ from exporter.sinks.base import HeldError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
-    from exporter.sinks.base import Entry, Hold, Holder, Known, Sink, Upload
+    from exporter.sinks.base import Entry, Hold, Holder, Known, Sink, Staged, Upload
 
 _OWN = ""  # the main archive's place among the mounts
 _SHARED = "_exporter"  # the folder that every archive has for itself
@@ -81,6 +81,16 @@ class MountedSink:
             if (holder := await sink.holder()) is not None:
                 return holder
         return None
+
+    @property
+    def commits_at_once(self) -> int:
+        """The least of all."""
+        return min(sink.commits_at_once for sink in self.parts)
+
+    async def stage(self, path: str, data: bytes) -> Staged:
+        """Where the path leads."""
+        sink, own = self._route(path)
+        return await sink.stage(own, data)
 
     async def put(self, path: str, data: bytes) -> str:
         """Where the path leads."""

@@ -16,7 +16,7 @@ from exporter.address import StoreKind
 from exporter.errors import DestinationError
 from exporter.sinks.base import AlreadyExistsError, ChangedMeanwhileError, Entry
 from exporter.sinks.object_hold import PROBE_PATH, ObjectHold, read_holder
-from exporter.sinks.object_upload import LARGE, ObjectUpload, PartsWriter
+from exporter.sinks.object_upload import LARGE, ObjectUpload, PartsWriter, StagedObject
 from exporter.sinks.requests import Requests
 from exporter.sinks.room import Room
 from exporter.sinks.signs_of_life import SignsOfLife
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 CHECKSUM: Final = "sha256"  # the metadata that tells a recording's digest
 _IN_MEMORY: Final = 48 * 1024 * 1024  # of recordings of 2 MiB and more that are under way
+_STAGED: Final = 16  # recordings of up to 2 MiB
 _LISTED: Final = 1000  # objects that stores tell of with one request
 _CREATES: Final = 3  # tries where what was in the way has gone meanwhile
 
@@ -91,6 +92,15 @@ class ObjectStoreSink:
     async def holder(self) -> Holder | None:
         """What the holder's object says."""
         return await self._requests.make(read_holder, self._documents, self._signs)
+
+    @property
+    def commits_at_once(self) -> int:
+        """Each by itself, and in memory until then."""
+        return _STAGED
+
+    async def stage(self, path: str, data: bytes) -> StagedObject:
+        """Nothing is asked of the store yet."""
+        return StagedObject(data, lambda: self.put(path, data))
 
     async def put(self, path: str, data: bytes) -> str:
         """One conditional request."""

@@ -21,7 +21,7 @@ from exporter.sinks.base import AlreadyExistsError
 from exporter.sinks.store_errors import FOREIGN, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from obstore import Attributes, WritableFile
 
@@ -80,6 +80,34 @@ class PartsWriter:
             self._is_open = False
             with contextlib.suppress(*FOREIGN):
                 self._writer.__exit__(_AbortedError, None, None)
+
+
+class StagedObject:
+    """A small recording, which goes in one request.
+
+    Args:
+        data: all of it.
+        put: sends it; returns its digest.
+    """
+
+    def __init__(self, data: bytes, put: Callable[[], Awaitable[str]]) -> None:
+        self._data = data
+        self._put = put
+        self._sha256 = ""
+
+    async def commit(self) -> None:
+        """One conditional request."""
+        self._sha256 = await self._put()
+
+    async def abort(self) -> None:
+        """Nothing of it was to be seen."""
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest, which is made with the request."""
+        if not self._sha256:
+            self._sha256 = hashlib.sha256(self._data).hexdigest()
+        return self._sha256
 
 
 class ObjectUpload:

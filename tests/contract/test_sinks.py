@@ -46,6 +46,13 @@ def in_folder(request: pytest.FixtureRequest) -> OpenSink:
     return lambda run_id=RUN: LocalSink(folder, run_id=run_id, dir_mode=0o700, file_mode=0o600)
 
 
+def in_folder_of_a_courier(request: pytest.FixtureRequest) -> OpenSink:
+    folder: Path = request.getfixturevalue("tmp_path") / "archive"
+    return lambda run_id=RUN: LocalSink(
+        folder, run_id=run_id, dir_mode=0o700, file_mode=0o600, blocking=True
+    )
+
+
 def in_s3(request: pytest.FixtureRequest) -> OpenSink:
     bucket: Bucket = request.getfixturevalue("bucket")
     return in_store(request, bucket.server.environment(), bucket.url)
@@ -78,7 +85,7 @@ def with_a_mount(request: pytest.FixtureRequest) -> OpenSink:
     return open_one
 
 
-@pytest.fixture(params=[in_folder, with_a_mount, in_s3, in_azure])
+@pytest.fixture(params=[in_folder, in_folder_of_a_courier, with_a_mount, in_s3, in_azure])
 def open_sink(request: pytest.FixtureRequest) -> OpenSink:
     """Opens one and the same archive, for one run or another."""
     opened: OpenSink = request.param(request)

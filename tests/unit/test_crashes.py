@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
+import random
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -41,8 +43,9 @@ from exporter.sinks.local import LocalSink
 from exporter.verify import NullWatcher, Scope, verify
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Sequence
+
+    from exporter.ledger import Planned
 
 NOW = datetime(2026, 5, 21, tzinfo=UTC)
 AUDIO = AudioFormat("pcm_u8", 8000, 1, 8, 0.5)
@@ -57,10 +60,13 @@ class CrashError(BaseException):
 class FragileFileSystem(FileSystem):
     """Counts the steps, ends the world before one of them, and knows what was synced."""
 
+    syncs_all: bool = False
     steps_left: int | None = None
     crashed: bool = False
     unsynced_names: list[tuple[str, Path, Path | None]] = field(default_factory=list)
     unsynced_files: dict[int, list[Path]] = field(default_factory=dict)
+    unsynced_closed: list[list[Path]] = field(default_factory=list)
+    written: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -76,6 +82,9 @@ class FragileFileSystem(FileSystem):
         path = Path(path)
         self._step()
         descriptor = super().create(path, mode)
+        self.written.discard(descriptor)
+        if descriptor in self.unsynced_files:  # closed, and its number is given again
+            self.unsynced_closed.append(self.unsynced_files[descriptor])
         self.unsynced_files[descriptor] = [path]
         self.unsynced_names.append(("create", path, None))
         return descriptor
@@ -83,13 +92,25 @@ class FragileFileSystem(FileSystem):
     def write(self, descriptor: int, data: memoryview) -> None:
         self._step()
         super().write(descriptor, data)
+        self.written.add(descriptor)
 
     def sync(self, descriptor: int) -> None:
         self._step()
         super().sync(descriptor)
         self.unsynced_files.pop(descriptor, None)
 
-    def sync_folder(self, folder: Path) -> None:
+    def syncs_whole(self, descriptor: int) -> bool:  # noqa: ARG002
+        return self.syncs_all
+
+    def sync_whole(self, descriptor: int) -> None:  # noqa: ARG002 (there is one file system)
+        self._step()
+        for written in self.written & self.unsynced_files.keys():
+            del self.unsynced_files[written]
+        self.unsynced_closed.clear()
+        self.unsynced_names.clear()
+
+    def sync_folder(self, folder: Path | str) -> None:
+        folder = Path(folder)
         self._step()
         super().sync_folder(folder)
         self.unsynced_names = [one for one in self.unsynced_names if one[1].parent != folder]
@@ -121,13 +142,14 @@ class FragileFileSystem(FileSystem):
         super().unlink(path)
 
     def _also_named(self, source: Path, target: Path) -> None:
-        for names in self.unsynced_files.values():
+        for names in [*self.unsynced_files.values(), *self.unsynced_closed]:
             if source in names:
                 names.append(target)
 
     def lose_power(self, luck: random.Random) -> None:
         """Undo an arbitrary part of what was not synced."""
-        for path in (name for names in self.unsynced_files.values() for name in names):
+        unsynced = [*self.unsynced_files.values(), *self.unsynced_closed]
+        for path in (name for names in unsynced for name in names):
             if path.exists():
                 path.write_bytes(path.read_bytes()[: luck.randrange(path.stat().st_size + 1)])
         for what, path, before in reversed(self.unsynced_names):
@@ -164,12 +186,17 @@ def recording(name: str) -> Recording:
 class Run:
     """What the pipeline does with ledger and sink, without the network."""
 
-    def __init__(self, root: Path, number: int) -> None:
+    def __init__(self, root: Path, number: int, *, syncs_all: bool, blocking: bool) -> None:
         self.id = f"20260521T000000Z-{number:04x}"
-        self.system = FragileFileSystem()
+        self.system = FragileFileSystem(syncs_all=syncs_all)
         self.root = root
         self.sink = LocalSink(
-            root, run_id=self.id, dir_mode=0o700, file_mode=0o600, system=self.system
+            root,
+            run_id=self.id,
+            dir_mode=0o700,
+            file_mode=0o600,
+            system=self.system,
+            blocking=blocking,
         )
         self.done: set[str] = set()
 
@@ -213,15 +240,18 @@ class Run:
         recorder = Recorder(self.sink, ledger, thread, ended, committed)
         recording_task = asyncio.create_task(recorder.run())
         try:
-            for planned in await thread.run(ledger.planned, 0, 100):
-                name = planned.recording.conversation_id
-                held = await self._write(name, in_pieces=in_pieces)
-                await recorder.put(planned.seq, Outcome(Status.EXPORTED, held, attempts=1))
+            async with asyncio.TaskGroup() as workers:
+                for planned in await thread.run(ledger.planned, 0, 100):
+                    workers.create_task(self._work(planned, recorder, in_pieces=in_pieces))
         finally:
             recorder.close()
             await recording_task
         await partitions.write()
         await thread.run(ledger.end_run, "complete", 0, NOW, "{}")
+
+    async def _work(self, planned: Planned, recorder: Recorder, *, in_pieces: bool) -> None:
+        held = await self._write(planned.recording.conversation_id, in_pieces=in_pieces)
+        await recorder.put(planned.seq, Outcome(Status.EXPORTED, held, attempts=1))
 
     async def _write(self, name: str, *, in_pieces: bool) -> Archived:
         path = f"acme/shop/2026-05-21/{name}/user.raw.wav"
@@ -255,16 +285,21 @@ class Crashes(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
-            self.run(list(NAMES), None, in_pieces=False)
+            self.run(list(NAMES), None, {})
             tally = asyncio.run(self.verified())
             assert (tally.ok, tally.differences) == (len(NAMES), 0), tally
             self.folder.cleanup()
 
-    def run(self, names: list[str], steps: int | None, *, in_pieces: bool) -> Run:
+    def run(self, names: list[str], steps: int | None, how: dict[str, bool]) -> Run:
         self.runs += 1
-        run = Run(self.root, self.runs)
+        run = Run(
+            self.root,
+            self.runs,
+            syncs_all=how.get("syncs_all", False),
+            blocking=how.get("blocking", False),
+        )
         try:
-            asyncio.run(run.export(names, steps, in_pieces=in_pieces))
+            asyncio.run(run.export(names, steps, in_pieces=how.get("in_pieces", False)))
         except CrashError:
             assert steps is not None
         except BaseExceptionGroup as group:
@@ -274,23 +309,27 @@ class Crashes(RuleBasedStateMachine):
 
     names = st.lists(st.sampled_from(NAMES), min_size=1, unique=True)
 
-    @rule(names=names, steps=st.integers(0, 120), in_pieces=st.booleans())
-    def killed(self, names: list[str], steps: int, *, in_pieces: bool) -> None:
-        self.run(names, steps, in_pieces=in_pieces)
+    how = st.fixed_dictionaries(
+        {name: st.booleans() for name in ("in_pieces", "syncs_all", "blocking")}
+    )
+
+    @rule(names=names, steps=st.integers(0, 120), how=how)
+    def killed(self, names: list[str], steps: int, how: dict[str, bool]) -> None:
+        self.run(names, steps, how)
 
     # How often luck is asked depends on the threads, and hypothesis wants to be asked alike.
     luck = st.randoms(use_true_random=True)
 
-    @rule(names=names, steps=st.integers(0, 120), in_pieces=st.booleans(), luck=luck)
+    @rule(names=names, steps=st.integers(0, 120), how=how, luck=luck)
     def power_lost(
-        self, names: list[str], steps: int, luck: random.Random, *, in_pieces: bool
+        self, names: list[str], steps: int, how: dict[str, bool], luck: random.Random
     ) -> None:
-        run = self.run(names, steps, in_pieces=in_pieces)
+        run = self.run(names, steps, how)
         run.system.lose_power(luck)
 
-    @rule(names=names, in_pieces=st.booleans())
-    def finished(self, names: list[str], *, in_pieces: bool) -> None:
-        self.run(names, None, in_pieces=in_pieces)
+    @rule(names=names, how=how)
+    def finished(self, names: list[str], how: dict[str, bool]) -> None:
+        self.run(names, None, how)
 
     @rule()
     def ledger_lost(self) -> None:
@@ -325,6 +364,41 @@ class Crashes(RuleBasedStateMachine):
         tally = findings.tally()
         findings.close()
         return tally
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize("syncs_all", [False, True])
+@pytest.mark.timeout(300)
+def test_a_group_is_whole_at_every_step(tmp_path: Path, syncs_all: bool, blocking: bool) -> None:
+    """Wherever the power goes while files are committed together: a final name means all of it."""
+    root, steps = tmp_path, 0
+    for steps in itertools.count():
+        root = tmp_path / str(steps)
+        run = Run(root, steps, syncs_all=syncs_all, blocking=blocking)
+        try:
+            asyncio.run(commit_together(run, steps))
+        except (CrashError, BaseExceptionGroup):
+            run.system.lose_power(random.Random(steps))
+        else:
+            break
+        for path in root.glob("acme/*/*/*/*.wav"):
+            assert path.read_bytes() == body(path.parent.name)
+    assert steps > len(NAMES)
+    assert len(list(root.glob("acme/*/*/*/*.wav"))) == len(NAMES)
+
+
+async def commit_together(run: Run, steps: int) -> None:
+    """All are staged before the world may end, and asked to be committed at once."""
+    await run.sink.prepare()
+    staged = [
+        await run.sink.stage(f"acme/shop/2026-05-21/{name}/user.raw.wav", body(name))
+        for name in NAMES
+    ]
+    run.system.unsynced_names.clear()  # or the loss of folders would hide that of files
+    run.system.steps_left = steps
+    async with asyncio.TaskGroup() as commits:
+        for each in staged:
+            commits.create_task(each.commit())
 
 
 TestCrashes = Crashes.TestCase

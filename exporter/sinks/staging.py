@@ -1,0 +1,194 @@
+"""Small files on their way into a local archive: staged one by one, committed in groups.
+
+A staged file is written under a temporary name. To commit it is to sync it and then to name it. As
+databases do with their transactions, whatever was staged while the last group was committed is the
+next group: one sync serves all of it, and nobody waits for a group to fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from exporter.sinks.filesystem import as_ours
+from exporter.sinks.threads import ended, in_thread, published, publishing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.sinks.files import Files
+    from exporter.sinks.filesystem import FileSystem
+    from exporter.sinks.whole_sync import WholeSync
+
+_CLOSED: Final = -1
+
+
+class StagedFile:
+    """A file that is written and has no name yet.
+
+    Attributes:
+        final: the path that it is to get.
+        temporary: where it is.
+        descriptor: of the open file.
+        sha256: hexadecimal digest.
+        is_covered: one sync for the whole file system will do.
+    """
+
+    __slots__ = ("_staging", "descriptor", "final", "is_covered", "sha256", "temporary")
+
+    def __init__(
+        self,
+        staging: Staging,
+        final: str,
+        temporary: str,
+        descriptor: int,
+        sha256: str,
+        *,
+        is_covered: bool,
+    ) -> None:
+        self._staging = staging
+        self.final = final
+        self.temporary = temporary
+        self.descriptor = descriptor
+        self.sha256 = sha256
+        self.is_covered = is_covered
+
+    async def commit(self) -> None:
+        """Sync and name it, with others."""
+        await self._staging.commit(self)
+
+    async def abort(self) -> None:
+        """Close and remove it."""
+        await in_thread(self._staging.discard, self)
+
+
+class Staging:
+    """Stages and commits; of one event loop.
+
+    Args:
+        files: opens and names them.
+        system: writes and syncs them.
+        whole: syncs many.
+        blocking: the event loop has nothing else to do, so it writes and names the files itself.
+            Threads would take the interpreter from it at every system call, which costs more
+            than the calls do.
+    """
+
+    def __init__(
+        self, files: Files, system: FileSystem, whole: WholeSync, *, blocking: bool
+    ) -> None:
+        self._files = files
+        self._system = system
+        self._whole = whole
+        self._blocking = blocking
+        self._waiting: list[tuple[StagedFile, asyncio.Future[None]]] = []
+        self._committing: asyncio.Task[None] | None = None
+
+    async def stage(self, final: str, data: bytes) -> StagedFile:
+        """Hash and write in one step.
+
+        Raises:
+            DestinationError: the archive cannot be written.
+        """
+        if self._blocking:
+            return self._stage(final, data)
+        future, cancelled = await ended(self._stage, final, data)
+        if cancelled is None:
+            return future.result()
+        if future.exception() is None:
+            await in_thread(self.discard, future.result())
+        raise cancelled
+
+    async def commit(self, staged: StagedFile) -> None:
+        """See `Staged`."""
+        if not staged.is_covered:
+            await publishing(self._commit_alone, staged)
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((staged, future))
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_groups())
+        await published(future)
+
+    def discard(self, staged: StagedFile) -> None:
+        """Close and remove what got no name; in any thread."""
+        with contextlib.suppress(OSError):
+            self._close(staged)
+        self._files.remove(staged.temporary)
+
+    async def _commit_groups(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            ends = await self._commit_group([staged for staged, _ in group])
+            for (_, future), end in zip(group, ends, strict=True):
+                if end is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(end)
+
+    async def _commit_group(self, group: Sequence[StagedFile]) -> list[BaseException | None]:
+        """What came of each."""
+
+        def sync_and_name() -> list[BaseException | None]:
+            self._sync(group)
+            return self._name(group)
+
+        try:
+            if not self._blocking:
+                return await in_thread(sync_and_name)
+            await in_thread(self._sync, group)
+        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+            return [error] * len(group)
+        return self._name(group)
+
+    def _commit_alone(self, staged: StagedFile) -> None:
+        self._sync([staged])
+        (end,) = self._name([staged])
+        if end is not None:
+            raise end
+
+    def _sync(self, group: Sequence[StagedFile]) -> None:
+        try:
+            if len(group) == 1:
+                self._system.sync(group[0].descriptor)
+            else:
+                self._whole.run()
+        except OSError as error:
+            raise as_ours(error, group[0].final) from None
+
+    def _name(self, group: Sequence[StagedFile]) -> list[BaseException | None]:
+        return [self._end_of(staged) for staged in group]
+
+    def _end_of(self, staged: StagedFile) -> BaseException | None:
+        try:
+            self._close(staged)
+            self._files.name(staged.temporary, staged.final)
+        except OSError as error:
+            return as_ours(error, staged.final)
+        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+            return error
+        return None
+
+    def _stage(self, final: str, data: bytes) -> StagedFile:
+        digest = hashlib.sha256(data).hexdigest()
+        descriptor, temporary = self._files.open(final)
+        try:
+            self._system.write(descriptor, memoryview(data))
+            is_covered = self._whole.covers(os.fstat(descriptor).st_dev)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+            self._files.remove(temporary)
+            if isinstance(error, OSError):
+                raise as_ours(error, final) from None
+            raise
+        return StagedFile(self, final, temporary, descriptor, digest, is_covered=is_covered)
+
+    @staticmethod
+    def _close(staged: StagedFile) -> None:
+        if staged.descriptor != _CLOSED:
+            descriptor, staged.descriptor = staged.descriptor, _CLOSED
+            os.close(descriptor)
