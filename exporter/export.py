@@ -25,12 +25,12 @@ from exporter.errors import DestinationError, ExporterError
 from exporter.fetch import Fetcher
 from exporter.job import NullWatcher, new_run_id
 from exporter.ledger import Ledger, LedgerThread
-from exporter.model import Order, Outcome, Status
+from exporter.model import Order, Status
 from exporter.opening import the_courier, the_hold
 from exporter.pairing import Pairing
 from exporter.partitions import Partitions
 from exporter.planning import carry_over, plan_into
-from exporter.pool import first_error, run_pool
+from exporter.pool import first_error, run_paged_pool
 from exporter.raw_archive import find_archives
 from exporter.recorder import Recorder
 from exporter.recovery import if_killed, recover
@@ -299,13 +299,17 @@ class _Run:
 
     async def _work(self, recorder: Recorder) -> None:
         async def handle(planned: Planned) -> None:
-            outcome = await self._fetch_one(planned)
+            recording = planned.recording
+            target = await target_of(planned, self.layout, self.sink, self.ledger, self.thread)
+            outcome = await self.fetcher.fetch(recording, target)
+            self.fetcher.tell(recording, outcome)
+            outcome = with_drift(planned, outcome)
             await recorder.put(planned.seq, outcome)
             if outcome.status is Status.FAILED:
                 self._count_failure()
 
         try:
-            await run_pool(
+            await run_paged_pool(
                 self._planned(),
                 handle,
                 # The throttle keeps to the concurrency of requests; others are committed meanwhile.
@@ -346,19 +350,12 @@ class _Run:
         await self.stop.hurry.wait()
         pool.cancel()
 
-    async def _planned(self) -> AsyncIterator[Planned]:
+    async def _planned(self) -> AsyncIterator[list[Planned]]:
         last = 0
         while page := await self.thread.run(self.ledger.planned, last, _FEED_PAGE):
             await self.courier.get_ready()
-            for planned in page:
-                yield planned
+            yield page
             last = page[-1].turn
-
-    async def _fetch_one(self, planned: Planned) -> Outcome:
-        target = await target_of(planned, self.layout, self.sink, self.ledger, self.thread)
-        outcome = await self.fetcher.fetch(planned.recording, target)
-        self.fetcher.tell(planned.recording, outcome)
-        return with_drift(planned, outcome)
 
     def _info(self) -> RunInfo:
         return if_killed(self.job, self.id, self.started_at, self.sink.url)

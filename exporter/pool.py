@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
 T = TypeVar("T")
 
@@ -36,23 +36,40 @@ async def run_pool(
     Raises:
         Exception: the first error of the source or of a worker, as it was raised.
     """
+    pages = ((item,) async for item in source)
+    await run_paged_pool(pages, work, concurrency=concurrency, stop=stop)
+
+
+async def run_paged_pool(
+    source: AsyncIterator[Iterable[T]],
+    work: Callable[[T], Awaitable[None]],
+    *,
+    concurrency: int,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """The same for a source of pages: workers wait for each other between pages only.
+
+    Where they do at every item, those that have done so once queue up ever after, and each item
+    costs one turn of the event loop.
+    """
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")
-    taking = asyncio.Lock()
-    exhausted = False
+    page: Iterator[T] | None = iter(())
+    turning = asyncio.Lock()
+    stop = stop or asyncio.Event()
 
     async def worker() -> None:
-        nonlocal exhausted
-        while True:
-            async with taking:
-                if exhausted or (stop is not None and stop.is_set()):
+        nonlocal page
+        while page is not None and not stop.is_set():
+            current = page
+            for item in current:
+                await work(item)
+                if stop.is_set():
                     return
-                try:
-                    item = await anext(source)
-                except StopAsyncIteration:
-                    exhausted = True
-                    return
-            await work(item)
+            async with turning:
+                if page is current and not stop.is_set():
+                    following = await anext(source, None)
+                    page = None if following is None else iter(following)
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.pool import run_pool
+from exporter.pool import run_paged_pool, run_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,6 +40,33 @@ def test_every_item_is_worked_on_once(count: int, concurrency: int, seed: Random
     asyncio.run(run_pool(numbers(count), work, concurrency=concurrency))
 
     assert sorted(done) == list(range(count))
+
+
+@given(
+    sizes=st.lists(st.integers(0, 5), max_size=12),
+    concurrency=st.integers(1, 12),
+    seed=st.randoms(),
+)
+def test_pages_are_worked_through_one_after_another(
+    sizes: list[int], concurrency: int, seed: Random
+) -> None:
+    """Whatever their sizes: each item once, and none of a page before the last one is taken."""
+    begun: list[tuple[int, int]] = []
+    pages = [[(page, number) for number in range(size)] for page, size in enumerate(sizes)]
+
+    async def source() -> AsyncIterator[list[tuple[int, int]]]:
+        for page in pages:
+            await asyncio.sleep(0)
+            yield page
+
+    async def work(item: tuple[int, int]) -> None:
+        begun.append(item)
+        for _ in range(seed.randrange(4)):
+            await asyncio.sleep(0)
+
+    asyncio.run(run_paged_pool(source(), work, concurrency=concurrency))
+
+    assert begun == [item for page in pages for item in page]
 
 
 async def test_never_more_at_a_time_than_the_concurrency() -> None:
