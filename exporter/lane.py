@@ -7,8 +7,9 @@ by `throttle`; a simulation can drive it through hours in a second.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from exporter.concurrency import Concurrency
 from exporter.learner import RateLearner
@@ -26,8 +27,7 @@ _RETRIES_A_SECOND = 10.0  # … and so many besides
 _RETRY_RESERVE = 100.0
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(Struct, eq=False):
     """One request under way.
 
     Attributes:

@@ -100,8 +100,7 @@ class Throttle:
         self._stopped = stopped
         self._tell = tell
         self._lanes: dict[str, Lane] = {}
-        self._queues: dict[str, asyncio.Lock] = {}
-        self._returned: dict[str, asyncio.Event] = {}
+        self._queues: dict[str, deque[_Waiting]] = {}
         self._under_way = 0
         self.requests = 0
         self.retries = 0
@@ -121,8 +120,8 @@ class Throttle:
         Args:
             credential: its name.
             retry: this recording was asked for before.
-            check: called when the turn has come: what it raises, because there is no point any
-                more, gives the turn to the next.
+            check: called when the turn has come, by whoever made room for it: where it raises a
+                `FetchError`, because there is no point any more, the next gets the turn.
 
         Raises:
             FetchError: `cancelled`, the run stopped meanwhile.
@@ -131,20 +130,12 @@ class Throttle:
         if retry:
             while (delay := lane.retry_wait(self._clock())) > 0:
                 await self._sleep(max(delay, _TICK))
-        queue = self._queues[credential]
-        # Most of the time nobody waits for anything: then nothing is waited for here either.
-        if queue.locked() or self._delay(lane) > 0 or self._stopped():
-            async with queue:
-                await self._wait(lane, check)
-        else:
-            check()
         now = self._clock()
-        if self._cap is not None:
-            self._cap.depart(now)
-        self.requests += 1
-        self.retries += retry
-        self._under_way += 1
-        return lane.depart(now)
+        # Most of the time nobody waits for anything: then nothing is waited for here either.
+        if self._queues[credential] or self._delay(lane, now) > 0 or self._stopped():
+            return await self._wait(lane, _Waiting(check, retry=retry))
+        check()
+        return self._depart(lane, now, retry=retry)
 
     def leave(self, turn: Turn) -> None:
         """A request is over, however it ended; said twice, it is over once."""
@@ -156,14 +147,14 @@ class Throttle:
         self._under_way -= 1
         if was_full:
             for lane in self._lanes.values():
-                self._wake(lane)
+                self._advance(lane)
         else:
-            self._wake(turn.lane)
+            self._advance(turn.lane)
 
     def accepted(self, turn: Turn, *, good: bool = True) -> None:
         """The server answered, and not with a refusal."""
         turn.lane.accepted(turn, self._clock(), good=good)
-        self._wake(turn.lane)
+        self._advance(turn.lane)
 
     def failed(self, turn: Turn) -> None:
         """The attempt failed as they do when a server has too much to do, or is not there."""
@@ -195,36 +186,88 @@ class Throttle:
             tell=self._tell,
         )
         self._lanes[credential] = lane
-        self._queues[credential] = asyncio.Lock()
-        self._returned[credential] = asyncio.Event()
+        self._queues[credential] = deque()
         return lane
 
-    def _delay(self, lane: Lane) -> float:
+    def _delay(self, lane: Lane, now: float) -> float:
+        """Seconds until the next request may leave; infinite: when one has returned."""
         if self._under_way >= self._concurrency:
             return math.inf
-        now = self._clock()
         delay = lane.wait(now)
         return delay if self._cap is None else max(delay, self._cap.wait(now))
 
-    async def _wait(self, lane: Lane, check: Callable[[], None]) -> None:
-        """Wait at the head of the queue; whatever changes meanwhile is looked at again."""
-        returned = self._returned[lane.name]
-        while True:
-            if self._stopped():
-                raise FetchError(ErrorKind.CANCELLED, "the run stopped before this was asked for")
-            check()
-            delay = self._delay(lane)
-            if delay <= 0:
-                return
-            if delay == math.inf:
-                returned.clear()
-                await returned.wait()
-            else:
-                await self._sleep(max(delay, _TICK))
+    def _depart(self, lane: Lane, now: float, *, retry: bool) -> Turn:
+        if self._cap is not None:
+            self._cap.depart(now)
+        self.requests += 1
+        self.retries += retry
+        self._under_way += 1
+        return lane.depart(now)
 
-    def _wake(self, lane: Lane) -> None:
-        self._returned[lane.name].set()
+    async def _wait(self, lane: Lane, me: _Waiting) -> Turn:
+        """Wait in the lane's queue; who is at its head waits for the time to come."""
+        queue = self._queues[lane.name]
+        queue.append(me)
+        self._advance(lane)
+        try:
+            while (turn := await me.called) is None:
+                await self._sleep(max(self._delay(lane, self._clock()), _TICK))
+                me.called = asyncio.get_running_loop().create_future()
+                self._advance(lane)
+        except BaseException:
+            if me in queue:
+                queue.remove(me)
+                self._advance(lane)
+            elif me.called.exception() is None and (unused := me.called.result()):
+                self.leave(unused)
+            raise
+        return turn
+
+    def _check_stopped(self) -> None:
+        if self._stopped():
+            raise FetchError(ErrorKind.CANCELLED, "the run stopped before this was asked for")
+
+    def _advance(self, lane: Lane) -> None:
+        """Let those go whose turn has come, all at once; to be called whenever it may have.
+
+        That whoever goes wakes the next would take a turn of the event loop for each.
+        """
+        queue = self._queues[lane.name]
+        while queue and not queue[0].called.done():
+            first, now = queue[0], self._clock()
+            try:
+                self._check_stopped()
+                first.check()
+            except FetchError as error:
+                first.called.set_exception(error)
+                queue.popleft()
+                continue
+            delay = self._delay(lane, now)
+            if delay == math.inf:
+                return
+            if delay > 0:
+                first.called.set_result(None)
+            else:
+                first.called.set_result(self._depart(lane, now, retry=first.retry))
+                queue.popleft()
 
     def _jittered(self, seconds: float) -> float:
         """A little more than asked for: others were told the same, and would come back together."""
         return seconds + min(0.05 * seconds, _MOST_JITTER) * self._chance()
+
+
+class _Waiting:
+    """Somebody in the queue of a lane.
+
+    Attributes:
+        check: as of `Throttle.turn`.
+        retry: likewise.
+        called: gets the turn; None where only time has to pass at the head of the queue.
+    """
+
+    __slots__ = ("called", "check", "retry")
+
+    def __init__(self, check: Callable[[], None], *, retry: bool) -> None:
+        self.check = check
+        self.retry = retry
+        self.called: asyncio.Future[Turn | None] = asyncio.get_running_loop().create_future()

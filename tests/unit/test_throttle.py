@@ -217,6 +217,38 @@ async def test_who_has_no_reason_to_ask_any_more_gives_its_turn_to_the_next() ->
     assert limited.requests == 2
 
 
+async def test_all_whose_turn_has_come_go_at_once() -> None:
+    """Nobody who may go waits for another one to go first: many answers make room for many."""
+    limited = throttle(VirtualTime(), concurrency=3, adaptive=False)
+    limited.leave(await limited.turn("key"))
+    turns = [await limited.turn("key") for _ in range(2)]
+    for turn in turns:
+        limited.accepted(turn)
+    turns.append(await limited.turn("key"))
+    waiting = [asyncio.create_task(limited.turn("key")) for _ in range(4)]
+    await asyncio.sleep(0)
+    for turn in turns:
+        limited.leave(turn)
+    assert limited.requests == 1 + 3 + 3
+    limited.leave(await waiting[0])
+    assert len({(await task).sent for task in waiting}) == 1
+
+
+async def test_who_is_cancelled_gives_its_turn_to_the_next() -> None:
+    """Whether it waited, or had its turn and did not know of it yet."""
+    limited = throttle(VirtualTime(), concurrency=1)
+    first = await limited.turn("key")
+    tasks = [asyncio.create_task(limited.turn("key")) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    await asyncio.wait(tasks[:1])
+    limited.leave(first)
+    tasks[1].cancel()
+    await asyncio.wait(tasks[:2])
+    assert [task.cancelled() for task in tasks[:2]] == [True, True]
+    await tasks[2]
+
+
 async def test_changes_are_told_with_their_reason_and_not_again_and_again() -> None:
     """One event for a pause and one for the rate, however many refusals come together."""
     told: list[tuple[str, dict[str, Any]]] = []
