@@ -85,33 +85,11 @@ class Asker:
             FetchError: the last failure.
         """
         credential = self._credentials.of(subject.account_id, subject.project_id)
-        attempts = 0
-
-        def check() -> None:
-            if refused := self._refusals.verdict(subject):
-                raise _refused_before(refused)
-
-        async def attempt() -> T:
-            nonlocal attempts
-            turn = await self._throttle.turn(credential.name, retry=attempts > 0, check=check)
-            attempts += 1
-            try:
-                return await self._attempt(subject, credential, turn, send)
-            finally:
-                self._throttle.leave(turn)
-
-        def on_retry(error: FetchError, delay: float) -> None:
-            _log.info(
-                "request.retry",
-                of=str(subject),
-                kind=error.kind,
-                reason=error.message,
-                attempt=attempts,
-                delay_seconds=round(delay, 2),
-                correlation_id=error.correlation_id,
-            )
-
-        return await with_retries(attempt, self._retry, on_retry=on_retry)
+        try:
+            return await self._attempt(subject, credential, send)
+        except FetchError as error:
+            failure = error
+        return await self._try_again(subject, credential, send, failure)
 
     def expect(self, project: tuple[str, str], credential: str) -> None:
         """One more (account, project) is going to be asked for, with the key of that name."""
@@ -132,15 +110,21 @@ class Asker:
         self,
         subject: Subject,
         credential: Credential,
-        turn: Turn,
         send: Callable[[str, Accepted], Awaitable[T]],
+        *,
+        is_retry: bool = False,
     ) -> T:
+        def check() -> None:
+            if refused := self._refusals.verdict(subject):
+                raise _refused_before(refused)
+
         def accepted() -> Callable[[], None]:
             self._throttle.accepted(turn)
             self._refusals.note_accepted(subject)
             self._host.note_answer()
             return partial(self._throttle.leave, turn)
 
+        turn = await self._throttle.turn(credential.name, retry=is_retry, check=check)
         try:
             return await send(credential.key, accepted)
         except FetchError as error:
@@ -149,6 +133,35 @@ class Asker:
             error.code = self._clean(error.code) if error.code else None
             self._learn(subject, turn, error)
             raise
+        finally:
+            self._throttle.leave(turn)
+
+    async def _try_again(
+        self,
+        subject: Subject,
+        credential: Credential,
+        send: Callable[[str, Accepted], Awaitable[T]],
+        failure: FetchError,
+    ) -> T:
+        attempts = 1
+
+        async def attempt() -> T:
+            nonlocal attempts
+            attempts += 1
+            return await self._attempt(subject, credential, send, is_retry=True)
+
+        def on_retry(error: FetchError, delay: float) -> None:
+            _log.info(
+                "request.retry",
+                of=str(subject),
+                kind=error.kind,
+                reason=error.message,
+                attempt=attempts,
+                delay_seconds=round(delay, 2),
+                correlation_id=error.correlation_id,
+            )
+
+        return await with_retries(attempt, self._retry, failure=failure, on_retry=on_retry)
 
     def _learn(self, subject: Subject, turn: Turn, error: FetchError) -> None:
         """What a failed attempt says about the server, the key and the host."""

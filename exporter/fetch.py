@@ -12,10 +12,10 @@ from exporter.errors import ErrorKind, FetchError
 from exporter.model import Archived, ErrorInfo, Outcome, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from exporter.asking import Accepted, Asker
-    from exporter.couriers.courier import Brings
+    from exporter.couriers.courier import Brings, Delivery
     from exporter.model import Recording
     from exporter.target import Target
 
@@ -49,8 +49,10 @@ class Fetcher:
         self._courier = courier
         self._pending_grace = pending_grace
         self._now = now
-        # Bound once: a recording that is not told of should not cost the making of a logger.
+        # Bound once: a recording that is not told of should not cost the making of a logger, nor
+        # of what would be told.
         self._log = structlog.get_logger().bind()
+        self._tells_all = self._log.is_enabled_for(logging.DEBUG)
 
     async def fetch(self, recording: Recording, target: Target) -> Outcome:
         """Bring one recording to its target.
@@ -60,29 +62,21 @@ class Fetcher:
         """
         attempts = 0
 
-        async def send(key: str, accepted: Accepted) -> Archived:
+        def send(key: str, accepted: Accepted) -> Awaitable[Delivery]:
             nonlocal attempts
             attempts += 1
-            return await self._attempt(recording, target, key, accepted)
+            return self._courier.bring(
+                recording, target.path, known=target.known, key=key, accepted=accepted
+            )
 
         try:
-            archived = await self._asker.ask(recording, send)
+            delivery = await self._asker.ask(recording, send)
         except FetchError as error:
             return self._failed(recording, error, attempts)
-        if archived.sha256 in target.known:  # fetched again, and still the same
-            return Outcome(Status.SKIPPED, archived, attempts=attempts)
-        return Outcome(Status.EXPORTED, archived, attempts=attempts)
-
-    async def _attempt(
-        self, recording: Recording, target: Target, key: str, accepted: Accepted
-    ) -> Archived:
-        delivery = await self._courier.bring(
-            recording, target.path, known=target.known, key=key, accepted=accepted
-        )
         written = delivery.written
-        if not written.is_new:
-            return target.known[written.sha256]
-        return Archived(
+        if not written.is_new:  # fetched again, and still the same
+            return Outcome(Status.SKIPPED, target.known[written.sha256], attempts=attempts)
+        archived = Archived(
             target.path,
             written.size,
             written.sha256,
@@ -91,6 +85,7 @@ class Fetcher:
             delivery.correlation_id,
             target.version,
         )
+        return Outcome(Status.EXPORTED, archived, attempts=attempts)
 
     def _failed(self, recording: Recording, error: FetchError, attempts: int) -> Outcome:
         info = ErrorInfo.of(error)
@@ -109,7 +104,7 @@ class Fetcher:
 
     def tell(self, recording: Recording, outcome: Outcome) -> None:
         """Log how a recording ended."""
-        if outcome.archived:
+        if outcome.archived and self._tells_all:
             self._log.debug(
                 "recording.exported",
                 recording=str(recording),

@@ -143,6 +143,7 @@ async def with_retries(
     attempt: Callable[[], Awaitable[T]],
     policy: RetryPolicy,
     *,
+    failure: FetchError | None = None,
     on_retry: Callable[[FetchError, float], None] = lambda _error, _delay: None,
 ) -> T:
     """Call `attempt` until it succeeds, fails for good, or has failed often enough.
@@ -150,21 +151,23 @@ async def with_retries(
     Args:
         attempt: starts from the beginning each time.
         policy: how often and how patiently.
+        failure: of a first attempt, which the caller has made.
         on_retry: told of each failure and the seconds until the next attempt.
 
     Raises:
         FetchError: the last failure.
     """
-    course = _Course(policy, on_retry)
-    try:
-        return await attempt()
-    except FetchError as error:
-        if not policy.is_worthwhile(error, 1):
-            raise
-        first_failure = error
+    if failure is None:
+        try:
+            return await attempt()
+        except FetchError as error:
+            failure = error
+    if not policy.is_worthwhile(failure, 1):
+        raise failure
     # Tenacity's machinery costs as much as a small download; nearly all succeed without it. It is
     # entered with the first failure, as if it had made that attempt itself.
-    failures = [first_failure]
+    course = _Course(policy, on_retry)
+    failures = [failure]
 
     async def again() -> T:
         if failures:
