@@ -36,6 +36,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _DEVICE_NAME = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 # 255 bytes is the limit of a name nearly everywhere; leave room for a temporary name's additions.
 _MAX_PART = 200
+# As nearly all identifiers are: too long for a device's name, and without a dot.
+_PLAIN = re.compile(rf"[A-Za-z0-9_-]{{5,{_MAX_PART}}}")
 _DIGEST_CHARACTERS = 32
 
 
@@ -140,6 +142,8 @@ def path_part(identifier: str) -> str:
     else to somebody (`nul`, `manifest.json`), and a trailing dot, which Windows drops. What would
     be too long for a file name is cut and ends in a digest of the whole.
     """
+    if _PLAIN.fullmatch(identifier):
+        return identifier
     encoded = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", identifier)
     if _DEVICE_NAME.fullmatch(encoded) or encoded.lower() == PARTITION_MANIFEST:
         encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"

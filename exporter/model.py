@@ -220,7 +220,7 @@ one more. No identifier begins with an underscore, so no path within an archive 
 
 def mounted(mount: str, path: str) -> str:
     """A path within an archive, as it is called beside those of other archives."""
-    return "/".join(part for part in (mount, path) if part)
+    return f"{mount}/{path}" if mount and path else mount or path
 
 
 def split_mount(path: str) -> tuple[str, str]:
