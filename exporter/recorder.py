@@ -6,6 +6,7 @@ A crash between the two costs one download; the other order would leave a record
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 
 _BATCH = 256  # outcomes committed in one transaction, at most
 _ROOM = 2 * _BATCH  # outcomes that may wait
+_PATIENCE = 0.2  # seconds; to commit a batch costs as much as ten outcomes in it
 
 
 class Recorder:
-    """Takes outcomes from the workers; `run` commits what has gathered while it committed last.
+    """Takes outcomes from the workers; `run` commits what gathers while it commits, or a moment.
 
     Args:
         sink: made durable before the ledger is told.
         ended: called with each outcome once it is on disk.
         committed: called after each batch, with the numbers of what was archived in it.
         now: what time it is.
+        patience: seconds that a batch may gather.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Recorder:
         committed: Callable[[Sequence[int]], Awaitable[None]],
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        patience: float = _PATIENCE,
     ) -> None:
         self._sink = sink
         self._ledger = ledger
@@ -47,7 +51,11 @@ class Recorder:
         self._ended = ended
         self._committed = committed
         self._now = now
-        self._queue: asyncio.Queue[tuple[int, Outcome] | None] = asyncio.Queue()
+        self._patience = patience
+        self._gathered: list[tuple[int, Outcome]] = []
+        self._is_closed = False
+        self._has_some = asyncio.Event()
+        self._has_enough = asyncio.Event()  # for a batch, or for good
         self._has_room = asyncio.Event()
 
     async def put(self, seq: int, outcome: Outcome) -> None:
@@ -56,14 +64,21 @@ class Recorder:
         It is handed over at once, so that cancelling the caller cannot lose it. Then the caller
         waits for a slow disk, instead of filling the memory.
         """
-        self._queue.put_nowait((seq, outcome))
-        if self._queue.qsize() >= _ROOM:
+        self._gathered.append((seq, outcome))
+        count = len(self._gathered)
+        if count == 1:
+            self._has_some.set()
+        if count == _BATCH:
+            self._has_enough.set()
+        if count >= _ROOM:
             self._has_room.clear()
             await self._has_room.wait()
 
     def close(self) -> None:
         """Nothing more comes: `run` ends when all is committed."""
-        self._queue.put_nowait(None)
+        self._is_closed = True
+        self._has_some.set()
+        self._has_enough.set()
 
     async def run(self) -> None:
         """Commit until closed.
@@ -71,15 +86,23 @@ class Recorder:
         Raises:
             DestinationError: the archive or the ledger cannot be written.
         """
-        open_ended = True
-        while open_ended:
-            batch = [await self._queue.get()]
-            while len(batch) < _BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            if self._queue.qsize() < _ROOM:
-                self._has_room.set()
-            open_ended = batch[-1] is not None
-            await self._commit([entry for entry in batch if entry is not None])
+        while self._gathered or not self._is_closed:
+            await self._has_some.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._has_enough.wait()
+            await self._commit(self._take())
+
+    def _take(self) -> Sequence[tuple[int, Outcome]]:
+        batch, self._gathered = self._gathered[:_BATCH], self._gathered[_BATCH:]
+        if not self._is_closed:
+            if not self._gathered:
+                self._has_some.clear()
+            if len(self._gathered) < _BATCH:
+                self._has_enough.clear()
+        if len(self._gathered) < _ROOM:
+            self._has_room.set()
+        return batch
 
     async def _commit(self, batch: Sequence[tuple[int, Outcome]]) -> None:
         if not batch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 KEPT: Final = (Status.PENDING, Status.FAILED, Status.NOT_FOUND, Status.GONE)
 """The statuses of recordings that are kept; all others are archived, or were not asked for."""
 
+_ARCHIVED: Final = (Status.EXPORTED, Status.SKIPPED)
 _PAGE: Final = 1000
 _ENTER = (
     "INSERT INTO missing (conversation, variant, status, in_progress, since, asked_at, runs, run,"
@@ -108,10 +110,11 @@ class MissingRecordings(Knowledge):
             _ENTER_ONE,
             [{"seq": seq, "now": now, "run": run} for seq, status in seqs if status in KEPT],
         )
-        self._db.executemany(
-            "DELETE FROM missing WHERE (conversation, variant) ="
-            " (SELECT conversation, variant FROM outcomes WHERE seq = ?)",
-            [(seq,) for seq, status in seqs if status in {Status.EXPORTED, Status.SKIPPED}],
+        archived = [seq for seq, status in seqs if status in _ARCHIVED]
+        self._db.execute(
+            "DELETE FROM missing WHERE (conversation, variant) IN (SELECT o.conversation, o.variant"
+            " FROM json_each(?) e CROSS JOIN outcomes o ON o.seq = e.value)",
+            (json.dumps(archived),),
         )
 
     def _note_plan(self, run: int, now: str) -> None:

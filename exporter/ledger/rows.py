@@ -224,6 +224,9 @@ def to_proof(evidence: str, spans: str) -> Proof:
     )
 
 
+ARCHIVED_WIDTH: Final = 10
+
+
 def from_archived(archived: Archived) -> tuple[object, ...]:
     """As the columns of `recordings`, the key and the partition apart."""
     audio = archived.audio
@@ -246,17 +249,21 @@ OUTCOME_COLUMNS: Final = (
     " correlation_id, drift_sha256, drift_path"
 )
 OUTCOME_WIDTH: Final = 10
+_NOTHING_AMISS: Final = (None,) * 7
 NOT_REACHED: Final = "the run ended before this recording's turn"
 
 
 def from_outcome(outcome: Outcome | None) -> tuple[object, ...]:
     """As `OUTCOME_COLUMNS`."""
     if outcome is None:
-        return (None, None, 0, *[None] * 7)
+        return (None, None, 0, *_NOTHING_AMISS)
     error, drift = outcome.error, outcome.drift
+    version = outcome.archived.version if outcome.archived else None
+    if error is None and drift is None:  # as nearly all
+        return (outcome.status, version, outcome.attempts, *_NOTHING_AMISS)
     return (
         outcome.status,
-        outcome.archived.version if outcome.archived else None,
+        version,
         outcome.attempts,
         error.kind if error else None,
         error.message if error else None,

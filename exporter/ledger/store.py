@@ -10,6 +10,7 @@ its numbers.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
+    from exporter.model import Archived
+
+_ARCHIVED_MARKS = ", ".join("?" * (1 + rows.ARCHIVED_WIDTH))  # the partition, and what lies there
 _OUTCOME_SETTERS = ", ".join(f"{name} = ?" for name in rows.OUTCOME_COLUMNS.split(", "))
 _PAGE = 1000
 
@@ -162,40 +166,63 @@ class Ledger(Comparing, Runs):
 
     def record(self, outcomes: Sequence[tuple[int, Outcome]], now: datetime) -> None:
         """Enter outcomes and, for what was exported, what the archive now holds."""
+        seen_at = rows.timestamp(now)
+        exported = [
+            (seq, outcome.archived)
+            for seq, outcome in outcomes
+            if outcome.status is Status.EXPORTED and outcome.archived
+        ]
         with self._transaction():
             self._check_latest()
             self._db.executemany(
                 f"UPDATE outcomes SET {_OUTCOME_SETTERS} WHERE seq = ?",  # noqa: S608 (constants)
                 [(*rows.from_outcome(outcome), seq) for seq, outcome in outcomes],
             )
-            for seq, outcome in outcomes:
-                if outcome.status is Status.EXPORTED and outcome.archived:
-                    self._record_archived(seq, outcome)
-            seen_at = rows.timestamp(now)
+            if exported:
+                self._record_archived(exported)
             ended = [(seq, outcome.status) for seq, outcome in outcomes]
             self._note_outcomes(ended, self._run, seen_at)
             self._db.execute("UPDATE runs SET seen_at = ? WHERE id = ?", (seen_at, self._run))
 
-    def _record_archived(self, seq: int, outcome: Outcome) -> None:
-        archived = outcome.archived
-        if archived is None:
-            return
-        conversation, variant, account_id, project_id = self._db.execute(
-            "SELECT o.conversation, o.variant, p.account_id, p.project_id FROM outcomes o"
+    def _record_archived(self, exported: Sequence[tuple[int, Archived]]) -> None:
+        """A statement for all, where one will do: each costs more than what it does for one."""
+        entries = [
+            (self._partition_of(seq, archived.path), *rows.from_archived(archived), seq)
+            for seq, archived in exported
+        ]
+        partitions = json.dumps(list({entry[0] for entry in entries}))
+        # Where one lay in another partition before, that one does not tell it any more.
+        self._db.execute(
+            "UPDATE partitions SET changes = changes + 1"
+            " WHERE id IN (SELECT value FROM json_each(?)) OR id IN"
+            " (SELECT r.partition FROM json_each(?) e CROSS JOIN outcomes o ON o.seq = e.value"
+            "  CROSS JOIN recordings r USING (conversation, variant, version))",
+            (partitions, json.dumps([seq for seq, _ in exported])),
+        )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO recordings SELECT conversation, variant, version,"  # noqa: S608 (a constant)
+            f" {_ARCHIVED_MARKS} FROM outcomes WHERE seq = ?",
+            entries,
+        )
+        self._db.execute(
+            "DELETE FROM also_held WHERE path IN (SELECT value FROM json_each(?))",
+            (json.dumps([archived.path for _, archived in exported]),),
+        )
+
+    def _partition_of(self, seq: int, path: str) -> int:
+        """The number of the partition that the recording of an outcome lies in."""
+        folder = path.rsplit("/", 2)[0]
+        known = self._partition_numbers.get(folder)
+        if known is not None:
+            return known
+        account_id, project_id = self._db.execute(
+            "SELECT p.account_id, p.project_id FROM outcomes o"
             " JOIN conversations c ON c.id = o.conversation JOIN projects p ON p.id = c.project"
             " WHERE o.seq = ?",
             (seq,),
         ).fetchone()
-        folder = archived.path.rsplit("/", 2)[0]
         date = folder.rsplit("/", 1)[-1].removeprefix("date=")
-        number = self._partition(Partition(account_id, project_id, date, folder))
-        # Where it lay in another partition before, that one does not tell it any more.
-        self._db.execute(
-            "UPDATE partitions SET changes = changes + 1 WHERE id = ? OR id IN (SELECT partition"
-            " FROM recordings WHERE conversation = ? AND variant = ? AND version = ?)",
-            (number, conversation, variant, archived.version),
-        )
-        self._insert(conversation, variant, archived.version, number, archived)
+        return self._partition(Partition(account_id, project_id, date, folder))
 
     # Others look on.
 

@@ -298,6 +298,28 @@ async def test_an_outcome_is_handed_over_even_by_who_is_cancelled(tmp_path: Path
     assert len(ended) == len(workers)
 
 
+async def test_outcomes_that_come_one_after_another_are_committed_together(tmp_path: Path) -> None:
+    """A transaction costs as much as ten outcomes: the first one waits a moment for others."""
+    commits = []
+
+    async def committed(seqs: Sequence[int]) -> None:
+        commits.append(seqs)
+
+    async with LedgerThread() as thread:
+        ledger = await thread.run(Ledger, None)
+        await thread.run(ledger.begin_run, "run", datetime.now(UTC))
+        sink = sink_in(tmp_path)
+        recorder = Recorder(sink, ledger, thread, lambda _: None, committed, patience=600)
+        recording = asyncio.create_task(recorder.run())
+        for seq in range(20):
+            await recorder.put(seq, Outcome(Status.NOT_FOUND))
+            await asyncio.sleep(0)
+        recorder.close()
+        await recording
+        await thread.run(ledger.close)
+    assert len(commits) == 1
+
+
 @pytest.mark.parametrize("how", ["begin", "replace"])
 async def test_a_file_created_for_nobody_is_removed(how: str, tmp_path: Path) -> None:
     """Who is cancelled while the temporary file is created leaves none, and can begin again."""
