@@ -223,33 +223,29 @@ class Throttle:
             raise
         return turn
 
-    def _check_stopped(self) -> None:
-        if self._stopped():
-            raise FetchError(ErrorKind.CANCELLED, "the run stopped before this was asked for")
-
     def _advance(self, lane: Lane) -> None:
         """Let those go whose turn has come, all at once; to be called whenever it may have.
 
         That whoever goes wakes the next would take a turn of the event loop for each.
         """
         queue = self._queues[lane.name]
-        while queue and not queue[0].called.done():
-            first, now = queue[0], self._clock()
+        while queue and not (first := queue[0]).called.done():
+            now = self._clock()
+            delay = self._delay(lane, now)
+            is_over = self._stopped()
+            if delay == math.inf and not is_over:
+                return
             try:
-                self._check_stopped()
+                if is_over:
+                    raise _stopped_before()
                 first.check()
             except FetchError as error:
-                first.called.set_exception(error)
-                queue.popleft()
+                queue.popleft().called.set_exception(error)
                 continue
-            delay = self._delay(lane, now)
-            if delay == math.inf:
-                return
             if delay > 0:
                 first.called.set_result(None)
             else:
-                first.called.set_result(self._depart(lane, now, retry=first.retry))
-                queue.popleft()
+                queue.popleft().called.set_result(self._depart(lane, now, retry=first.retry))
 
     def _jittered(self, seconds: float) -> float:
         """A little more than asked for: others were told the same, and would come back together."""
@@ -271,3 +267,7 @@ class _Waiting:
         self.check = check
         self.retry = retry
         self.called: asyncio.Future[Turn | None] = asyncio.get_running_loop().create_future()
+
+
+def _stopped_before() -> FetchError:
+    return FetchError(ErrorKind.CANCELLED, "the run stopped before this was asked for")

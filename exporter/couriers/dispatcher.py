@@ -37,7 +37,7 @@ from exporter.errors import CourierLostError, DestinationError, ErrorKind, Fetch
 from exporter.sinks.threads import in_thread, published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -101,7 +101,7 @@ class Dispatcher:
             await process.get_ready()
             _log.debug("courier.ready", pid=process.pid)
 
-    async def bring(
+    def bring(
         self,
         recording: Recording,
         path: str,
@@ -109,15 +109,15 @@ class Dispatcher:
         known: Collection[str],
         key: str,
         accepted: Accepted,
-    ) -> Delivery:
+    ) -> Coroutine[None, None, Delivery]:
         """See `Brings`.
 
         Raises:
             CourierLostError: the process that did it has ended.
         """
         self._check(recording)
-        process = min(self._processes, key=lambda one: one.errands)
-        return await process.bring(recording, path, known, key, accepted)
+        process = min(self._processes, key=_load)
+        return process.bring(recording, path, known, key, accepted)
 
     async def __aenter__(self) -> Self:
         """Nothing to do yet."""
@@ -143,7 +143,14 @@ class Dispatcher:
 
 
 class _Open:
-    """An errand that is under way."""
+    """An errand that is under way.
+
+    Attributes:
+        path: of the recording.
+        accepted: as of `Brings.bring`.
+        received: what it returned.
+        delivery: waited for; cancelled with whoever waits.
+    """
 
     __slots__ = ("accepted", "delivery", "path", "received")
 
@@ -153,11 +160,18 @@ class _Open:
         self.received: Callable[[], None] = lambda: None
         self.delivery: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
 
+    def to_be_told(self) -> asyncio.Future[Delivery]:
+        """What its end is told to, even where nobody waits for it any more."""
+        if self.delivery.cancelled():
+            self.delivery = asyncio.get_running_loop().create_future()
+        return self.delivery
+
 
 class _Process:
     """One courier.
 
     Attributes:
+        errands: those that are under way, by number.
         unfinished: paths of the errands that it died with.
 
     Raises:
@@ -167,7 +181,7 @@ class _Process:
     def __init__(self, locks: Sequence[int]) -> None:
         self._ours, self._popen = _spawn(locks)
         self._numbers = itertools.count()
-        self._open: dict[int, _Open] = {}
+        self.errands: dict[int, _Open] = {}
         self._is_settled = asyncio.Event()  # ready, or lost
         self._lost: CourierLostError | None = None
         self._burial: asyncio.Task[None] | None = None
@@ -197,11 +211,6 @@ class _Process:
         """Of the operating system."""
         return self._popen.pid
 
-    @property
-    def errands(self) -> int:
-        """How many are under way."""
-        return len(self._open)
-
     async def bring(
         self,
         recording: Recording,
@@ -214,8 +223,29 @@ class _Process:
             raise self._lost
         number = next(self._numbers)
         self._line.say(Errand(number, recording, path, tuple(known), key))
-        errand = self._open[number] = _Open(path, accepted)
-        return await published(errand.delivery, recall=lambda: self._line.say(Recall(number)))
+        errand = self.errands[number] = _Open(path, accepted)
+        try:
+            return await errand.delivery
+        except asyncio.CancelledError as cancelled:
+            return await self._recall(number, errand, cancelled)
+
+    async def _recall(
+        self, number: int, errand: _Open, cancelled: asyncio.CancelledError
+    ) -> Delivery:
+        """Nobody wants it any more; what is delivered all the same is to be noted before that."""
+
+        def recall() -> None:
+            self._line.say(Recall(number))
+
+        delivery = errand.to_be_told()
+        if not delivery.done():
+            recall()
+        with contextlib.suppress(Exception):
+            brought = await published(delivery, recall=recall)
+            if (task := asyncio.current_task()) is not None:
+                task.cancel()
+            return brought
+        raise cancelled
 
     def dismiss(self) -> None:
         """Ask it to end."""
@@ -236,25 +266,26 @@ class _Process:
             self._popen.wait()
 
     def _heard(self, message: FromCourier) -> None:
-        match message:
+        match message:  # in the order of how often they come
+            case Begun():
+                errand = self.errands[message.number]
+                errand.received = errand.accepted()
+            case Received():
+                self.errands[message.number].received()
+            case Delivered():
+                self.errands.pop(message.number).to_be_told().set_result(message.delivery)
+            case Failed():
+                self._fail(message.number, message.error())
+            case Unwritable():
+                self._fail(message.number, DestinationError(message.message, hint=message.hint))
+            case Recalled():
+                stopped = FetchError(ErrorKind.CANCELLED, "the run stopped meanwhile")
+                self._fail(message.number, stopped)
             case Ready():
                 self._is_settled.set()
-            case Begun(number):
-                errand = self._open[number]
-                errand.received = errand.accepted()
-            case Received(number):
-                self._open[number].received()
-            case Delivered(number, delivery):
-                self._open.pop(number).delivery.set_result(delivery)
-            case Failed(number):
-                self._fail(number, message.error())
-            case Unwritable(number, text, hint):
-                self._fail(number, DestinationError(text, hint=hint))
-            case Recalled(number):
-                self._fail(number, FetchError(ErrorKind.CANCELLED, "the run stopped meanwhile"))
 
     def _fail(self, number: int, error: Exception) -> None:
-        self._open.pop(number).delivery.set_exception(error)
+        self.errands.pop(number).to_be_told().set_exception(error)
 
     def _is_gone(self) -> None:
         """The connection has ended, and so has the process, or it is about to."""
@@ -263,11 +294,15 @@ class _Process:
     async def _bury(self) -> None:
         """Tell those who wait for it, once it can do nothing more."""
         await in_thread(self._wait)
-        self.unfinished = {errand.path for errand in self._open.values()}
+        self.unfinished = {errand.path for errand in self.errands.values()}
         self._lost = _lost(self._popen)
         self._is_settled.set()
-        for number in list(self._open):
+        for number in list(self.errands):
             self._fail(number, self._lost)
+
+
+def _load(process: _Process) -> int:
+    return len(process.errands)
 
 
 def _spawn(locks: Sequence[int]) -> tuple[socket.socket, subprocess.Popen[bytes]]:

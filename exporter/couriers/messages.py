@@ -1,7 +1,8 @@
 """What a run and its courier processes say to each other, and how: structs, in frames.
 
-A frame is four bytes of length and a struct as msgpack. What is said in one turn of the event loop
-leaves together: a call of the operating system costs more than a message.
+What is said in one turn of the event loop leaves together, in one frame: four bytes of length, and
+an array of structs as msgpack. Calls of the operating system and of the decoder cost more than a
+message.
 """
 
 from __future__ import annotations
@@ -121,8 +122,8 @@ class Recalled(Struct, frozen=True, tag=6, array_like=True):
 ToCourier = Equip | Errand | Recall
 FromCourier = Ready | Begun | Received | Delivered | Failed | Unwritable | Recalled
 
-FOR_COURIERS: Final = msgspec.msgpack.Decoder(ToCourier)
-FROM_COURIERS: Final = msgspec.msgpack.Decoder(FromCourier)
+FOR_COURIERS: Final = msgspec.msgpack.Decoder(list[ToCourier])
+FROM_COURIERS: Final = msgspec.msgpack.Decoder(list[FromCourier])
 
 S = TypeVar("S")
 H = TypeVar("H")
@@ -132,14 +133,14 @@ class Line(asyncio.Protocol, Generic[S, H]):
     """One end of the connection between a run and a courier's process.
 
     Args:
-        decoder: of what is heard.
+        decoder: of a frame.
         heard: called with each message.
         lost: called when the other end is gone.
     """
 
     def __init__(
         self,
-        decoder: msgspec.msgpack.Decoder[H],
+        decoder: msgspec.msgpack.Decoder[list[H]],
         heard: Callable[[H], None],
         lost: Callable[[], None],
     ) -> None:
@@ -148,17 +149,15 @@ class Line(asyncio.Protocol, Generic[S, H]):
         self._lost = lost
         self._encoder = msgspec.msgpack.Encoder()
         self._loop = asyncio.get_running_loop()
-        self._outbox = bytearray()
+        self._outbox: list[S] = []
         self._inbox = bytearray()
         self._transport: asyncio.WriteTransport | None = None
 
     def say(self, message: S) -> None:
         """Send it with whatever else is said in this turn of the event loop."""
-        frame = self._encoder.encode(message)
         if not self._outbox:
             self._loop.call_soon(self._flush)
-        self._outbox += len(frame).to_bytes(_LENGTH_BYTES)
-        self._outbox += frame
+        self._outbox.append(message)
 
     def close(self) -> bool:
         """Say no more, and hear no more; False where nothing was connected yet."""
@@ -181,7 +180,8 @@ class Line(asyncio.Protocol, Generic[S, H]):
             end = body + int.from_bytes(inbox[begin:body])
             if len(inbox) < end:
                 break
-            self._heard(self._decoder.decode(memoryview(inbox)[body:end]))
+            for message in self._decoder.decode(memoryview(inbox)[body:end]):
+                self._heard(message)
             begin = end
         del inbox[:begin]
 
@@ -190,6 +190,7 @@ class Line(asyncio.Protocol, Generic[S, H]):
         self._lost()
 
     def _flush(self) -> None:
-        said, self._outbox = self._outbox, bytearray()
+        said, self._outbox = self._outbox, []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(said)
+            frame = self._encoder.encode(said)
+            self._transport.write(len(frame).to_bytes(_LENGTH_BYTES) + frame)
