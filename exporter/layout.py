@@ -86,9 +86,10 @@ class Layout:
 
     def path(self, recording: Recording) -> str:
         """The recording's file."""
-        return (
-            f"{self.partition(recording)}/{path_part(recording.conversation_id)}"
-            f"/{recording.direction}.{recording.redaction}.wav"
+        return mounted(
+            self._mount(recording),
+            f"{self._partition(recording)}/{path_part(recording.conversation_id)}"
+            f"/{recording.direction}.{recording.redaction}.wav",
         )
 
     def beside(self, path: str, recording: Recording) -> str:
@@ -134,7 +135,6 @@ def versioned(path: str, version: int) -> str:
     return f"{path.removesuffix('.wav')}.v{version}.wav"
 
 
-@lru_cache(maxsize=4096)
 def path_part(identifier: str) -> str:
     """One identifier as one path part, different for different identifiers.
 
@@ -142,8 +142,11 @@ def path_part(identifier: str) -> str:
     else to somebody (`nul`, `manifest.json`), and a trailing dot, which Windows drops. What would
     be too long for a file name is cut and ends in a digest of the whole.
     """
-    if _PLAIN.fullmatch(identifier):
-        return identifier
+    return identifier if _PLAIN.fullmatch(identifier) else _encoded(identifier)
+
+
+@lru_cache(maxsize=4096)
+def _encoded(identifier: str) -> str:
     encoded = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", identifier)
     if _DEVICE_NAME.fullmatch(encoded) or encoded.lower() == PARTITION_MANIFEST:
         encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
