@@ -31,7 +31,7 @@ from exporter.couriers.messages import (
     Unwritable,
 )
 from exporter.errors import DestinationError, FetchError
-from exporter.memory import relax_collector
+from exporter.memory import settle_memory
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 def main(descriptor: int) -> None:
     """Serve the run at the other end of this socket."""
-    relax_collector()
+    settle_memory()
     asyncio.run(serve(socket.socket(fileno=descriptor)))
 
 
