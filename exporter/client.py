@@ -118,6 +118,7 @@ class Client:
         self._timeouts = timeouts
         self._never_raw = never_raw
         self._proxies = {URL(each).origin(): _proxy_for(each) for each in (origin, *other_origins)}
+        self._proxy = self._proxies[self._own]
         needs_tls = ca_file is not None or any(each.scheme == "https" for each in self._proxies)
         self._tls = _tls_context(ca_file) if needs_tls else True
         self._session: aiohttp.ClientSession | None = None
@@ -168,7 +169,7 @@ class Client:
             PolicyError: it would be a request for raw audio, and there are to be none.
         """
         self.check(recording)
-        return self._asked(self._url(recording), self._proxies[self._own], api_key, AUDIO)
+        return self._asked(self._url(recording), self._proxy, api_key, AUDIO)
 
     def check(self, recording: Recording) -> None:
         """Before a request is sent for it, by whomever.
@@ -206,7 +207,7 @@ class Client:
     @property
     def proxy(self) -> URL | None:
         """Through which the API is reached, without user and password; None: directly."""
-        return self._proxies[self._own][0]
+        return self._proxy[0]
 
     async def greet(self) -> Greeting:
         """See whether there is anybody, without showing a key.
