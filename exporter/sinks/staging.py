@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from exporter.sinks.whole_sync import WholeSync
 
 _CLOSED: Final = -1
+_SMALL: Final = 256 * 1024  # bytes; longer files are synced one by one, side by side
 
 
 class StagedFile:
@@ -34,7 +35,7 @@ class StagedFile:
         temporary: where it is.
         descriptor: of the open file.
         sha256: hexadecimal digest.
-        is_covered: one sync for the whole file system will do.
+        is_covered: one sync for the whole file system will do, and is worth while.
     """
 
     __slots__ = ("_staging", "descriptor", "final", "is_covered", "sha256", "temporary")
@@ -177,7 +178,7 @@ class Staging:
         descriptor, temporary = self._files.open(final)
         try:
             self._system.write(descriptor, memoryview(data))
-            is_covered = self._whole.covers(os.fstat(descriptor).st_dev)
+            is_covered = len(data) <= _SMALL and self._whole.covers(os.fstat(descriptor).st_dev)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
