@@ -1,8 +1,8 @@
 """Small files on their way into a local archive: staged one by one, committed in groups.
 
 A staged file is written under a temporary name. To commit it is to sync it and then to name it. As
-databases do with their transactions, whatever was staged while the last group was committed is the
-next group: one sync serves all of it, and nobody waits for a group to fill.
+databases do with their transactions, whatever was staged while the last group was committed, and
+for a moment after that, is the next group: one sync serves all of it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from exporter.sinks.whole_sync import WholeSync
 
 _CLOSED: Final = -1
+_PAUSE: Final = 0.02  # seconds; where a sync takes no time, groups would be of one file each
 _SMALL: Final = 256 * 1024  # bytes; longer files are synced one by one, side by side
 
 
@@ -129,6 +130,7 @@ class Staging:
                     future.set_result(None)
                 else:
                     future.set_exception(end)
+            await asyncio.sleep(_PAUSE)
 
     async def _commit_group(self, group: Sequence[StagedFile]) -> list[BaseException | None]:
         """What came of each."""
