@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from exporter.memory import relax_collector
+from exporter.memory import settle_memory
 from exporter.streams import open_closed_ones
 
 
 def main() -> None:
     """Run the command line."""
     open_closed_ones()
-    relax_collector()
+    settle_memory()
     try:
         from exporter.cli import app  # noqa: PLC0415
 

@@ -8,6 +8,7 @@ Source of error bodies and codes: the vendor's API reference, "Errors", of both 
 
 from __future__ import annotations
 
+import re
 import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from exporter.retry import parse_retry_after
 
 with no_authorities():
     import aiohttp
+    from aiohttp.hdrs import CONTENT_ENCODING, CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +32,7 @@ CORRELATION_HEADER = "X-PolyAI-Correlation-Id"
 _MAX_ERROR_BODY = 64 * 1024
 _MAX_MESSAGE = 300
 _MAX_WORD = 100  # of codes and ids; the documented ones have about 40 characters
+_HARMLESS = re.compile(rf"[A-Za-z0-9_.:-]{{1,{_MAX_WORD}}}")
 _DESCRIBED = 80
 _MASK = "***"
 _TEXTS = frozenset({JSON, "text/html", "text/plain", "application/xml", "text/xml"})
@@ -89,16 +92,23 @@ class _Envelope(msgspec.Struct):
 class Body:
     """The body of one answer.
 
+    It is also the iterator over its bytes, and a class: another object, or a generator around
+    aiohttp's own, costs a small recording a twentieth.
+
     Attributes:
         content_length: bytes promised by HTTP, None when the server did not say.
         correlation_id: what the vendor's support asks for.
     """
 
+    __slots__ = ("_content", "_received", "_secret", "_status", "content_length", "correlation_id")
+
     def __init__(
         self, response: aiohttp.ClientResponse, correlation_id: str | None, secret: str
     ) -> None:
-        self._response = response
+        self._content = response.content
+        self._status = response.status
         self._secret = secret
+        self._received = 0
         self.content_length = response.content_length
         self.correlation_id = correlation_id
 
@@ -108,44 +118,34 @@ class Body:
         Raises:
             FetchError: the connection broke, stalled, or the promised length did not come.
         """
-        return _Chunks(self._response, self.correlation_id, self._secret)
-
-
-class _Chunks:
-    """A class, for a generator around aiohttp's own costs a small recording a twentieth."""
-
-    __slots__ = ("_content", "_correlation_id", "_promised", "_received", "_secret", "_status")
-
-    def __init__(
-        self, response: aiohttp.ClientResponse, correlation_id: str | None, secret: str
-    ) -> None:
-        self._content = response.content
-        self._promised = response.content_length
-        self._status = response.status
-        self._correlation_id = correlation_id
-        self._secret = secret
-        self._received = 0
+        return self
 
     def __aiter__(self) -> Self:
+        """See `chunks`."""
         return self
 
     async def __anext__(self) -> bytes:
+        """See `chunks`."""
+        content = self._content
+        is_whole = self._received == self.content_length
+        if is_whole and content.at_eof():
+            raise StopAsyncIteration
         try:
-            chunk = await self._content.readany()
+            chunk = await content.readany()
         except (aiohttp.ClientError, OSError) as error:
             # aiohttp 3.14.0 to 3.14.3 raises this for whole bodies when the reader is slow.
-            if isinstance(error, aiohttp.ClientPayloadError) and self._received == self._promised:
+            if is_whole and isinstance(error, aiohttp.ClientPayloadError):
                 raise StopAsyncIteration from None
-            raise translation(error, self._secret, self._status, self._correlation_id) from None
+            raise translation(error, self._secret, self._status, self.correlation_id) from None
         if chunk:
             self._received += len(chunk)
             return chunk
-        if self._promised is not None and self._received != self._promised:
+        if self.content_length is not None and not is_whole:
             raise FetchError(
                 ErrorKind.TRUNCATED,
-                f"the body ended after {self._received} of {self._promised} bytes",
+                f"the body ended after {self._received} of {self.content_length} bytes",
                 http_status=self._status,
-                correlation_id=self._correlation_id,
+                correlation_id=self.correlation_id,
             )
         raise StopAsyncIteration
 
@@ -179,8 +179,8 @@ class translated:  # noqa: N801 (used like a function)
 def translation(
     error: aiohttp.ClientError | OSError,
     secret: str,
-    http_status: int | None,
-    correlation_id: str | None,
+    http_status: int | None = None,
+    correlation_id: str | None = None,
 ) -> FetchError:
     """A library's error in our words, which do not hold the secret."""
     kind, words = kind_of_foreign(error)
@@ -239,6 +239,16 @@ def _kind_of(status: int, envelope: _Envelope | None) -> ErrorKind:
     if status >= HTTPStatus.BAD_REQUEST:
         return ErrorKind.BAD_REQUEST
     return ErrorKind.UNEXPECTED_STATUS
+
+
+def is_plainly(response: aiohttp.ClientResponse, accept: str) -> bool:
+    """Whether an answer is what was asked for at a glance; most are, others are looked into."""
+    headers = response.headers
+    return (
+        response.status == HTTPStatus.OK
+        and headers.get(CONTENT_TYPE) == accept
+        and CONTENT_ENCODING not in headers
+    )
 
 
 async def refuse_other_content(
@@ -305,4 +315,6 @@ def printable(text: str, secret: str, *, at_most: int = _MAX_MESSAGE) -> str:
 
 def word(text: str | None, secret: str) -> str | None:
     """A code or an id from the server, harmless; None where there is none."""
-    return printable(text or "", secret, at_most=_MAX_WORD) or None
+    if text is None or (_HARMLESS.fullmatch(text) and secret not in text):
+        return text
+    return printable(text, secret, at_most=_MAX_WORD) or None

@@ -16,6 +16,7 @@ import ssl
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -29,8 +30,10 @@ from exporter.answers import (
     CORRELATION_HEADER,
     Body,
     error_of,
+    is_plainly,
     refuse_other_content,
     translated,
+    translation,
     word,
 )
 from exporter.errors import ConfigError, PolicyError
@@ -47,16 +50,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exporter.model import Recording
+    from exporter.model import Direction, Recording
 
 AUDIO = "audio/wav"
 _Proxy = tuple[URL | None, dict[str, str]]  # and the headers with its password
 _BUFFER_SIZE = 256 * 1024  # more made no difference when measured
 
-_PATHS = {
-    Surface.PLATFORM_V3: "/v3/{account}/{project}/conversations/{conversation}/audio",
+_PROJECTS = 1024  # times variants, whose addresses are kept in mind
+_CONVERSATIONS = {
+    Surface.PLATFORM_V3: "/v3/{account}/{project}/conversations/",
     # The newer surface names the project "agent" and derives the account from the key.
-    Surface.AGENTS_V1: "/v1/agents/{project}/conversations/{conversation}/audio",
+    Surface.AGENTS_V1: "/v1/agents/{project}/conversations/",
 }
 
 
@@ -110,10 +114,11 @@ class Client:
     ) -> None:
         self._origin = origin
         self._own = URL(origin).origin()
-        self._path = _PATHS[surface]
+        self._conversations = origin + _CONVERSATIONS[surface]
         self._timeouts = timeouts
         self._never_raw = never_raw
         self._proxies = {URL(each).origin(): _proxy_for(each) for each in (origin, *other_origins)}
+        self._proxy = self._proxies[self._own]
         needs_tls = ca_file is not None or any(each.scheme == "https" for each in self._proxies)
         self._tls = _tls_context(ca_file) if needs_tls else True
         self._session: aiohttp.ClientSession | None = None
@@ -164,7 +169,7 @@ class Client:
             PolicyError: it would be a request for raw audio, and there are to be none.
         """
         self.check(recording)
-        return self._asked(self._url(recording), self._proxies[self._own], api_key, AUDIO)
+        return self._asked(self._url(recording), self._proxy, api_key, AUDIO)
 
     def check(self, recording: Recording) -> None:
         """Before a request is sent for it, by whomever.
@@ -202,7 +207,7 @@ class Client:
     @property
     def proxy(self) -> URL | None:
         """Through which the API is reached, without user and password; None: directly."""
-        return self._proxies[self._own][0]
+        return self._proxy[0]
 
     async def greet(self) -> Greeting:
         """See whether there is anybody, without showing a key.
@@ -224,16 +229,35 @@ class Client:
         return Greeting(response.status, date, time.monotonic() - began)
 
     def _url(self, recording: Recording) -> URL:
-        path = self._path.format(
-            account=quote(recording.account_id, safe=""),
-            project=quote(recording.project_id, safe=""),
-            conversation=quote(recording.conversation_id, safe=""),
+        conversations, path = _conversations(
+            self._conversations,
+            recording.account_id,
+            recording.project_id,
+            recording.direction,
+            recording.redaction,
         )
-        redacted = "true" if recording.redaction is Redaction.REDACTED else "false"
-        return URL(
-            f"{self._origin}{path}?direction={recording.direction}&redacted={redacted}",
-            encoded=True,
-        )
+        path = f"{path}{_quoted(recording.conversation_id)}/audio"
+        return conversations.with_path(path, encoded=True, keep_query=True)
+
+
+@lru_cache(_PROJECTS)
+def _conversations(
+    template: str, account: str, project: str, direction: Direction, redaction: Redaction
+) -> tuple[URL, str]:
+    """Under which address a project's recordings of one variant are, and its path.
+
+    To parse an address takes longer than all else that is done to ask for a recording.
+    """
+    place = template.format(account=_quoted(account), project=_quoted(project))
+    redacted = "true" if redaction is Redaction.REDACTED else "false"
+    url = URL(f"{place}?direction={direction}&redacted={redacted}", encoded=True)
+    return url, url.raw_path
+
+
+def _quoted(identifier: str) -> str:
+    if identifier.isascii() and identifier.isalnum():
+        return identifier  # as most are
+    return quote(identifier, safe="")
 
 
 class _Asked:
@@ -254,7 +278,7 @@ class _Asked:
     async def __aenter__(self) -> Body:
         key = self._api_key
         proxy, proxy_headers = self._proxy
-        with translated(key):
+        try:
             response = self._response = await self._session.get(
                 self._url,
                 headers={"x-api-key": key, "Accept": self._accept},
@@ -262,14 +286,22 @@ class _Asked:
                 proxy=proxy,
                 proxy_headers=proxy_headers,
             )
+        except (aiohttp.ClientError, OSError) as error:
+            raise translation(error, key) from None
+        correlation_id = word(response.headers.get(CORRELATION_HEADER), key)
+        if not is_plainly(response, self._accept):
+            await self._look_into(response, correlation_id)
+        return Body(response, correlation_id, key)
+
+    async def _look_into(
+        self, response: aiohttp.ClientResponse, correlation_id: str | None
+    ) -> None:
         try:
-            correlation_id = word(response.headers.get(CORRELATION_HEADER), key)
-            with translated(key, response.status, correlation_id):
+            with translated(self._api_key, response.status, correlation_id):
                 await self._check(response, correlation_id)
         except BaseException:
             response.close()
             raise
-        return Body(response, correlation_id, key)
 
     async def _check(self, response: aiohttp.ClientResponse, correlation_id: str | None) -> None:
         if response.status != HTTPStatus.OK:
@@ -279,7 +311,7 @@ class _Asked:
     async def __aexit__(self, *_: object) -> None:
         # After the last byte the connection went back to the pool already; one with bytes left on
         # it is closed here, not handed to the next request.
-        if self._response is not None:
+        if self._response is not None and not self._response.closed:
             self._response.close()
 
 

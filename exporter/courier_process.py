@@ -31,7 +31,7 @@ from exporter.couriers.messages import (
     Unwritable,
 )
 from exporter.errors import DestinationError, FetchError
-from exporter.memory import relax_collector
+from exporter.memory import settle_memory
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 def main(descriptor: int) -> None:
     """Serve the run at the other end of this socket."""
-    relax_collector()
+    settle_memory()
     asyncio.run(serve(socket.socket(fileno=descriptor)))
 
 
@@ -90,10 +90,11 @@ class _Service:
             case Equip(equipment):
                 self._equipment.set_result(equipment)
             case Errand(number):
-                task = self._errands[number] = self._group.create_task(self._do(message))
-                task.add_done_callback(partial(self._not_begun, number))
+                self._errands[number] = self._group.create_task(self._do(message))
             case Recall(number) if number in self._errands:
-                self._errands[number].cancel()
+                task = self._errands[number]
+                task.add_done_callback(partial(self._not_begun, number))
+                task.cancel()
 
     def _hung_up(self) -> None:
         if self._errands:
@@ -103,10 +104,18 @@ class _Service:
         self._is_over.set()
 
     async def _do(self, errand: Errand) -> None:
-        number = errand.number
+        number, say = errand.number, self._line.say
+
+        def accepted() -> Callable[[], None]:
+            say(Begun(number))
+            return partial(say, Received(number))
+
         report: FromCourier
         try:
-            report = await self._bring(errand)
+            delivery = await self._courier.bring(
+                errand.recording, errand.path, known=errand.known, key=errand.key, accepted=accepted
+            )
+            report = Delivered(number, delivery)
         except FetchError as error:
             report = Failed.of(number, error)
         except DestinationError as error:
@@ -123,15 +132,3 @@ class _Service:
     def _report(self, number: int, report: FromCourier) -> None:
         del self._errands[number]
         self._line.say(report)
-
-    async def _bring(self, errand: Errand) -> Delivered:
-        number, say = errand.number, self._line.say
-
-        def accepted() -> Callable[[], None]:
-            say(Begun(number))
-            return partial(say, Received(number))
-
-        delivery = await self._courier.bring(
-            errand.recording, errand.path, known=errand.known, key=errand.key, accepted=accepted
-        )
-        return Delivered(number, delivery)

@@ -34,10 +34,20 @@ What is whole
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exporter.audio.encodings import EXTENSIBLE_BYTES, FMT, parse_fmt
+from exporter.audio.headers import (
+    CHUNK_HEADER,
+    DS64,
+    FILE_HEADER,
+    FILE_IDS,
+    SIZE_IS_IN_DS64,
+    USUAL_BYTES,
+    is_chunk_name,
+    is_placeholder,
+    usual_header,
+)
 from exporter.audio.lookalikes import SNIFFED_BYTES, printable, say_what_it_is
 from exporter.audio.verdicts import malformed, size_mismatch
 from exporter.errors import ErrorKind, FetchError
@@ -50,13 +60,6 @@ if TYPE_CHECKING:
 
 _MAX_CHUNKS: Final = 1000  # a hostile body of empty chunks would cost a step for every 8 bytes
 _ENDLESS: Final = 1 << 62  # bytes: more than any body
-
-_FILE_HEADER: Final = struct.Struct("<4sI4s")
-_CHUNK_HEADER: Final = struct.Struct("<4sI")
-_DS64: Final = struct.Struct("<QQ")
-_HALF_RANGE: Final = 1 << 31  # of a 32-bit size
-_SIZE_IS_IN_DS64: Final = 0xFFFFFFFF
-_FILE_IDS: Final = frozenset({b"RIFF", b"RF64", b"BW64", b"RIFX"})
 
 
 class AudioPlace(NamedTuple):
@@ -95,7 +98,7 @@ class WavInspector:
         # (a plain function: a bound method would make each inspector a reference cycle).
         self._skip = 0
         self._held = bytearray()
-        self._need = _FILE_HEADER.size
+        self._need = FILE_HEADER.size
         self._read: Callable[[WavInspector, bytes, int], None] = WavInspector._read_file_header
         # Found so far; None is unknown. Positions count from the first byte of the body.
         self._riff_end: int | None = None
@@ -125,7 +128,7 @@ class WavInspector:
             raise self._too_large(self._received)
         if size <= self._skip:
             self._skip -= size
-        else:
+        elif self._received > size or not self._take_usual(data, size):
             self._walk(data, size)
 
     @property
@@ -153,8 +156,9 @@ class WavInspector:
             FetchError: the file is not whole (`truncated`), something stands behind its end
                 (`size_mismatch`), or it is no readable WAV file (`not_audio`, `malformed_audio`).
         """
-        self._check_start()
         start, end = self._data_start, self._data_end
+        if start is None:
+            self._check_start()
         if start is None or end is not None:
             self._check_end()
         if start is None or self._format is None:
@@ -163,6 +167,23 @@ class WavInspector:
             end = self._received
             self._check_stream(end - start, self._format.block_align)
         return self._format.describe(end - start)
+
+    def _take_usual(self, data: bytes | bytearray | memoryview, size: int) -> bool:
+        """Do at once what `_walk` does, to a first piece that is as most are; else False."""
+        if size < USUAL_BYTES or (header := usual_header(data)) is None:
+            return False
+        riff_size, fmt, audio_size = header
+        end = USUAL_BYTES + audio_size
+        if not size <= end <= self._max_bytes:
+            return False
+        self._riff_end = CHUNK_HEADER.size + riff_size
+        self._format = parse_fmt(fmt)
+        self._chunks = 2
+        self._chunk_start = USUAL_BYTES - CHUNK_HEADER.size
+        self._data_start = USUAL_BYTES
+        self._data_end = self._chunk_end = end
+        self._pass_over(end - size)
+        return True
 
     def _walk(self, data: bytes | bytearray | memoryview, size: int) -> None:
         """Give each reader the bytes that it needs; a reader says what comes next."""
@@ -194,11 +215,11 @@ class WavInspector:
         if (self._chunk_end - self._chunk_start) % 2:
             self._expect(1, WavInspector._read_pad)
         else:
-            self._expect(_CHUNK_HEADER.size, WavInspector._read_chunk_header)
+            self._expect(CHUNK_HEADER.size, WavInspector._read_chunk_header)
 
     def _read_file_header(self, taken: bytes, position: int) -> None:
-        magic, size, form = _FILE_HEADER.unpack(taken)
-        if magic not in _FILE_IDS or form != b"WAVE":
+        magic, size, form = FILE_HEADER.unpack(taken)
+        if magic not in FILE_IDS or form != b"WAVE":
             # No good, but a little more of it tells people what it is instead.
             self._held += taken
             self._expect(SNIFFED_BYTES, WavInspector._refuse_foreign)
@@ -208,22 +229,22 @@ class WavInspector:
                 ErrorKind.UNSUPPORTED_AUDIO, "a big-endian WAV file (RIFX) cannot be checked"
             )
         self._is_64_bit = magic != b"RIFF"
-        if size and not _is_placeholder(size):
-            self._riff_end = _CHUNK_HEADER.size + size
+        if size and not is_placeholder(size):
+            self._riff_end = CHUNK_HEADER.size + size
         self._chunk_end = position
-        self._expect(_CHUNK_HEADER.size, WavInspector._read_chunk_header)
+        self._expect(CHUNK_HEADER.size, WavInspector._read_chunk_header)
 
     def _refuse_foreign(self, taken: bytes, _position: int) -> None:
         raise FetchError(ErrorKind.NOT_AUDIO, say_what_it_is(taken))
 
     def _read_chunk_header(self, taken: bytes, position: int) -> None:
-        name, size = _CHUNK_HEADER.unpack(taken)
-        self._chunk_start = position - _CHUNK_HEADER.size
+        name, size = CHUNK_HEADER.unpack(taken)
+        self._chunk_start = position - CHUNK_HEADER.size
         self._chunk_end = position + size
         self._chunks += 1
         if self._chunks > _MAX_CHUNKS:
             raise malformed(f"more than {_MAX_CHUNKS:,} chunks")
-        if name in _FILE_IDS or not _is_chunk_name(name):
+        if name in FILE_IDS or not is_chunk_name(name):
             raise self._no_chunk(name)
         if name == b"data":
             self._start_data(position, size)
@@ -234,9 +255,9 @@ class WavInspector:
                 raise malformed(f"a fmt chunk of {size} bytes, {FMT.size} are needed")
             self._expect(min(size, EXTENSIBLE_BYTES), WavInspector._read_fmt)
         elif name == b"ds64" and self._is_64_bit and self._ds64_data_size is None:
-            if size < _DS64.size:
-                raise malformed(f"a ds64 chunk of {size} bytes, {_DS64.size} are needed")
-            self._expect(_DS64.size, WavInspector._read_ds64)
+            if size < DS64.size:
+                raise malformed(f"a ds64 chunk of {size} bytes, {DS64.size} are needed")
+            self._expect(DS64.size, WavInspector._read_ds64)
         else:
             self._pass_over(size)
 
@@ -245,15 +266,15 @@ class WavInspector:
         self._pass_over(self._chunk_end - position)
 
     def _read_ds64(self, taken: bytes, position: int) -> None:
-        riff_size, self._ds64_data_size = _DS64.unpack(taken)
+        riff_size, self._ds64_data_size = DS64.unpack(taken)
         if self._riff_end is None and 0 < riff_size < _ENDLESS:
-            self._riff_end = _CHUNK_HEADER.size + riff_size
+            self._riff_end = CHUNK_HEADER.size + riff_size
         self._pass_over(self._chunk_end - position)
 
     def _read_pad(self, taken: bytes, _position: int) -> None:
-        self._expect(_CHUNK_HEADER.size, WavInspector._read_chunk_header)
+        self._expect(CHUNK_HEADER.size, WavInspector._read_chunk_header)
         # Some writers leave the pad byte out: then this is the first letter of the next name.
-        if _is_chunk_name(taken):
+        if is_chunk_name(taken):
             self._held += taken
         else:
             self._chunk_end += 1
@@ -264,8 +285,8 @@ class WavInspector:
         if self._data_start is not None:
             raise malformed(f"a second data chunk at byte {self._chunk_start:,}")
         self._data_start = position
-        is_unknown = _is_placeholder(size)
-        if self._is_64_bit and size == _SIZE_IS_IN_DS64:
+        is_unknown = is_placeholder(size)
+        if self._is_64_bit and size == SIZE_IS_IN_DS64:
             if self._ds64_data_size is None:
                 raise malformed("no ds64 chunk before the data chunk of a 64-bit WAV file")
             size = self._ds64_data_size
@@ -284,7 +305,7 @@ class WavInspector:
     def _no_chunk(self, name: bytes) -> FetchError:
         start, riff_end = self._chunk_start, self._riff_end
         found = f"{printable(name)!r} at byte {start:,}"
-        has_ended = name in _FILE_IDS or riff_end is None or start >= riff_end
+        has_ended = name in FILE_IDS or riff_end is None or start >= riff_end
         if self._data_start is not None and has_ended:
             return size_mismatch(f"the WAV file has ended, but more follows: {found}")
         return malformed(f"a chunk was expected, found {found}")
@@ -307,15 +328,17 @@ class WavInspector:
         if not self._received:
             raise FetchError(ErrorKind.NOT_AUDIO, "the body is empty")
         head = bytes(self._held)
-        is_wav_so_far = any(name.startswith(head[:4]) for name in _FILE_IDS)
-        if self._received < _FILE_HEADER.size and is_wav_so_far:
-            raise self._truncated(_FILE_HEADER.size)
-        if self._received < _FILE_HEADER.size or self._read is WavInspector._refuse_foreign:
+        is_wav_so_far = any(name.startswith(head[:4]) for name in FILE_IDS)
+        if self._received < FILE_HEADER.size and is_wav_so_far:
+            raise self._truncated(FILE_HEADER.size)
+        if self._received < FILE_HEADER.size or self._read is WavInspector._refuse_foreign:
             self._refuse_foreign(head, self._received)
 
     def _check_end(self) -> None:
         """Refuse a body that does not end where the sizes in it say."""
         received, riff_end, chunk_start = self._received, self._riff_end, self._chunk_start
+        if received == self._chunk_end == riff_end:
+            return
         if received < self._chunk_end:
             if received == riff_end:
                 raise malformed(
@@ -330,15 +353,15 @@ class WavInspector:
             raise self._truncated(self._chunk_end)
         rest = received - self._chunk_end
         if rest and (riff_end is None or received < riff_end):
-            raise self._truncated(self._chunk_end + _CHUNK_HEADER.size)
+            raise self._truncated(self._chunk_end + CHUNK_HEADER.size)
         if rest:
             raise size_mismatch(
                 f"the WAV file has ended at byte {self._chunk_end:,}, {rest} more bytes follow"
             )
         if riff_end is None and self._data_start is None:
-            raise self._truncated(received + _CHUNK_HEADER.size)
+            raise self._truncated(received + CHUNK_HEADER.size)
         missing = 0 if riff_end is None else riff_end - received
-        counts_own_header = missing == _CHUNK_HEADER.size and self._data_start is not None
+        counts_own_header = missing == CHUNK_HEADER.size and self._data_start is not None
         if missing > 0 and not counts_own_header:
             raise self._truncated(received + missing)
 
@@ -372,14 +395,3 @@ def inspect(data: bytes | bytearray | memoryview) -> AudioFormat:
     inspector = WavInspector()
     inspector.feed(data)
     return inspector.finish()
-
-
-def _is_placeholder(size: int) -> bool:
-    """Whether a 32-bit size is what writers to a pipe leave; 0 has more than one meaning."""
-    return (
-        _HALF_RANGE - 0x11000 <= size <= _HALF_RANGE + 0x1000 or size >= 2 * _HALF_RANGE - 0x11000
-    )
-
-
-def _is_chunk_name(name: bytes) -> bool:
-    return name.isascii() and name.decode("ascii").isprintable()

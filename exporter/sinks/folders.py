@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.sinks.whole_sync import WholeSync
 
 _SEEN: Final = 1000  # folders that need not be made again
-_FEW: Final = 3  # folders that are synced one by one
+_FEW: Final = 24  # folders that are synced one by one
 
 
 class Folders:

@@ -1,8 +1,8 @@
 """Small files on their way into a local archive: staged one by one, committed in groups.
 
 A staged file is written under a temporary name. To commit it is to sync it and then to name it. As
-databases do with their transactions, whatever was staged while the last group was committed is the
-next group: one sync serves all of it, and nobody waits for a group to fill.
+databases do with their transactions, whatever was staged while the last group was committed, and
+for a moment after that, is the next group: one sync serves all of it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from exporter.sinks.whole_sync import WholeSync
 
 _CLOSED: Final = -1
+_PAUSE: Final = 0.02  # seconds; where a sync takes no time, groups would be of one file each
+_SMALL: Final = 256 * 1024  # bytes; longer files are synced one by one, side by side
 
 
 class StagedFile:
@@ -34,7 +36,7 @@ class StagedFile:
         temporary: where it is.
         descriptor: of the open file.
         sha256: hexadecimal digest.
-        is_covered: one sync for the whole file system will do.
+        is_covered: one sync for the whole file system will do, and is worth while.
     """
 
     __slots__ = ("_staging", "descriptor", "final", "is_covered", "sha256", "temporary")
@@ -128,6 +130,7 @@ class Staging:
                     future.set_result(None)
                 else:
                     future.set_exception(end)
+            await asyncio.sleep(_PAUSE)
 
     async def _commit_group(self, group: Sequence[StagedFile]) -> list[BaseException | None]:
         """What came of each."""
@@ -177,7 +180,7 @@ class Staging:
         descriptor, temporary = self._files.open(final)
         try:
             self._system.write(descriptor, memoryview(data))
-            is_covered = self._whole.covers(os.fstat(descriptor).st_dev)
+            is_covered = len(data) <= _SMALL and self._whole.covers(os.fstat(descriptor).st_dev)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.close(descriptor)

@@ -296,6 +296,9 @@ async def test_a_whole_body_is_whole_though_the_library_complains() -> None:
         def __init__(self) -> None:
             self.left = [WAV]
 
+        def at_eof(self) -> bool:
+            return False
+
         async def readany(self) -> bytes:
             if self.left:
                 return self.left.pop()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.audio import WavInspector, inspect
-from exporter.errors import ErrorKind
+from exporter.errors import ErrorKind, FetchError
 from tests.riff import (
     PLAIN,
     PLAIN_FORMAT,
@@ -27,6 +27,8 @@ from tests.riff import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from exporter.model import AudioFormat
 
 
@@ -49,6 +51,45 @@ def test_no_sized_file_passes_when_cut(wav: tuple[bytes, AudioFormat]) -> None:
     assert refusal(b"").kind is ErrorKind.NOT_AUDIO
     for length in range(1, len(content)):
         assert refusal(content[:length]).kind is ErrorKind.TRUNCATED, length
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    riff_size=st.sampled_from([0, 1, 36, 37, 8 << 20, 0x7FFEEFFF, 0x7FFEF000, UNKNOWN])
+    | st.integers(30, 80),
+    data_size=st.sampled_from([0, 1, 0x7FFEEFFF, 0x7FFEF000, UNKNOWN]) | st.integers(0, 30),
+    rate=st.sampled_from([0, 8000]),
+    behind=st.binary(max_size=12),
+    cuts=st.lists(st.integers(0, 60), max_size=4),
+    max_bytes=st.none() | st.integers(56, 80),
+)
+def test_the_usual_header_at_once_or_byte_by_byte(
+    *,
+    riff_size: int,
+    data_size: int,
+    rate: int,
+    behind: bytes,
+    cuts: list[int],
+    max_bytes: int | None,
+) -> None:
+    """The header that is read in one step means what it means when it is read bit by bit."""
+    body = riff(fmt(rate=rate), chunk(b"data", b"", size=data_size), behind, size=riff_size)
+
+    def heard(cuts: Iterable[int]) -> tuple[object, ...]:
+        inspector = WavInspector(max_bytes=max_bytes)
+        before = 0
+        try:
+            for cut in [*sorted(cuts), len(body)]:
+                inspector.feed(body[before:cut])
+                before = max(before, cut)
+            place = inspector.place
+            return place, inspector.finish()
+        except FetchError as error:
+            # How large a body is at least depends on when it is told.
+            is_large = error.kind is ErrorKind.TOO_LARGE
+            return error.kind, "" if is_large else error.message
+
+    assert heard([]) == heard(range(len(body))) == heard(cuts)
 
 
 @unhurried

@@ -19,6 +19,7 @@ from exporter.sinks.local import LocalSink
 from exporter.sinks.whole_sync import WholeSync, is_reliable, syncfs
 
 ENOUGH = 12
+MANY = 40
 
 
 class CountingFileSystem(FileSystem):
@@ -160,14 +161,22 @@ async def test_the_names_of_many_files_share_a_sync(tmp_path: Path) -> None:
     """A batch's folders are synced by one sync; a folder that is gone is told all the same."""
     system = CountingFileSystem()
     sink = sink_in(tmp_path, system)
-    for number in range(ENOUGH):
+    for number in range(MANY):
         await sink.put(path(number), b"sound")
-    await sink.make_durable(path(number) for number in range(ENOUGH))
+    await sink.make_durable(path(number) for number in range(MANY))
     assert (system.wholes, system.folders) == (1, 0)
     (tmp_path / path(1)).unlink()
     (tmp_path / path(1)).parent.rmdir()
     with pytest.raises(DestinationError, match="CA1"):
-        await sink.make_durable(path(number) for number in range(ENOUGH))
+        await sink.make_durable(path(number) for number in range(MANY))
+
+
+async def test_a_long_file_is_synced_by_itself(tmp_path: Path) -> None:
+    """What takes long to sync keeps nobody waiting who does not."""
+    system = CountingFileSystem()
+    sink = sink_in(tmp_path, system)
+    await asyncio.gather(*(sink.put(path(number), bytes(1_000_000)) for number in range(ENOUGH)))
+    assert (system.singles, system.wholes) == (ENOUGH, 0)
 
 
 async def test_who_is_cancelled_while_a_file_is_staged_leaves_none(tmp_path: Path) -> None:
