@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from exporter.client import Client, Timeouts
 from exporter.courier_process import serve
@@ -37,9 +38,16 @@ from exporter.sinks.folder_hold import FolderHold
 from exporter.sinks.local import LocalSink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from exporter.couriers.courier import Delivery
+    from exporter.sandbox import Sandbox
+
 RAW = Recording("a", "p", "CA1", Direction.USER, Redaction.RAW)
+REDACTED = Recording("a", "p", "CA1", Direction.USER, Redaction.REDACTED)
+PATH = "a/p/undated/CA1/user.redacted.wav"
+KEY = "sandbox-key"
 RUN = "20260521T000000Z-0001"
 TIMEOUTS = Timeouts(connect=1, read=1, total=1)
 
@@ -152,6 +160,38 @@ async def test_a_process_that_cannot_be_started_ends_the_run(
         with pytest.raises(CourierLostError, match=words) as found:
             await dispatcher.get_ready()
     assert found.value.hint
+
+
+@pytest.mark.parametrize("moment", ["begun", "accepted", "received"])
+async def test_what_was_brought_all_the_same_is_told_of_to_who_recalls_it(
+    equipment: Equipment, sink: LocalSink, sandbox: Sandbox, moment: str
+) -> None:
+    """Whoever is cancelled, at whatever moment, knows of the file if there is one, then ends."""
+    told: list[Delivery] = []
+    equipment = structs.replace(equipment, origin=sandbox.base_url, max_bytes=10**9)
+    async with Dispatcher(1, equipment, sink) as dispatcher:
+        await dispatcher.get_ready()
+
+        def cancel_at(reached: str) -> None:
+            if reached == moment:
+                task.cancel()
+
+        def accepted() -> Callable[[], None]:
+            cancel_at("accepted")
+            return lambda: cancel_at("received")
+
+        async def work() -> None:
+            told.append(
+                await dispatcher.bring(REDACTED, PATH, known=(), key=KEY, accepted=accepted)
+            )
+            await asyncio.sleep(0)
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        cancel_at("begun")
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert (sink.root / PATH).exists() == bool(told)
 
 
 async def test_an_archive_is_held_for_as_long_as_couriers_write(
