@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CLOSED: Final = -1
 _PAUSE: Final = 0.02  # seconds; where a sync takes no time, groups would be of one file each
+_ENOUGH: Final = 32  # files that are worth a sync
 _SMALL: Final = 256 * 1024  # bytes; longer files are synced one by one, side by side
 
 
@@ -130,7 +131,8 @@ class Staging:
                     future.set_result(None)
                 else:
                     future.set_exception(end)
-            await asyncio.sleep(_PAUSE)
+            if len(self._waiting) < _ENOUGH:
+                await asyncio.sleep(_PAUSE)
 
     async def _commit_group(self, group: Sequence[StagedFile]) -> list[BaseException | None]:
         """What came of each."""
