@@ -77,8 +77,8 @@ def test_only_one_run_at_a_time_holds_the_archive(
     assert refused.exit_code == 5
     assert f"process {first.pid}" in refused.stderr
     assert "--wait" in refused.stderr
-    plan = exporter("plan", job, "--json")
-    assert json.loads(plan.stdout)["archived"] == 4
+    # A file has its name a moment before the ledger has its record.
+    wait_for(lambda: json.loads(exporter("plan", job, "--json").stdout)["archived"] == 4)
     assert verified(exporter, exporter.archive)[0] == 0
     waiting = exporter.start("run", job, "--base-url", slow.base_url, "--wait", "90s", "-j", "1")
     first.kill()
