@@ -151,7 +151,10 @@ def _parfive_python() -> str:
 
 def _has_parfive() -> bool:
     command = [_parfive_python(), "-c", "import parfive"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+    except OSError:
+        return False
 
 
 def contestants() -> dict[str, Command]:

@@ -81,6 +81,7 @@ class LocalSink:
         self.root = root
         self._place = str(root)
         self._run_id = run_id
+        self._blocking = blocking
         self.dir_mode = dir_mode
         self.file_mode = file_mode
         self._system = system or FileSystem()
@@ -151,7 +152,9 @@ class LocalSink:
         """Open the temporary file."""
         final = self.root / path
         file = await self._created(final)
-        return LocalUpload(file, final, publish=self._publish, discard=self._discard)
+        return LocalUpload(
+            file, final, publish=self._publish, discard=self._discard, blocking=self._blocking
+        )
 
     async def set_aside(self, path: str) -> str:
         """`x.wav` becomes `x.wav.damaged-<run id>`."""

@@ -24,6 +24,7 @@ class LocalUpload:
         final: the name that it is to get.
         publish: gives it that name, in any thread.
         discard: closes and removes it, in any thread.
+        blocking: pieces are written by the event loop itself; see `Staging`.
     """
 
     def __init__(
@@ -33,17 +34,22 @@ class LocalUpload:
         *,
         publish: Callable[[HashingFile, Path], None],
         discard: Callable[[HashingFile], None],
+        blocking: bool,
     ) -> None:
         self._file = file
+        self._blocking = blocking
         self._stream = wrap(file)
         self._final = final
         self._publish = publish
         self._discard = discard
 
     async def write(self, data: bytes | bytearray) -> None:
-        """Hash and write in one thread hop; pass pieces of a megabyte or so."""
+        """Hash and write in one step; pass pieces of a megabyte or so."""
         with translated(self._final):
-            await to_its_end(self._stream.write(data))
+            if self._blocking:
+                self._file.write(data)
+            else:
+                await to_its_end(self._stream.write(data))
 
     async def commit(self) -> None:
         """Sync, then link to the final name."""
