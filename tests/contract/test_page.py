@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from exporter.errors import ErrorKind, FetchError
 from exporter.listing import started_at_of
 from exporter.page import PageReader
+from tests.memory import peak_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,19 +125,18 @@ def test_a_large_page_takes_little_memory() -> None:
     def peak(turns: int) -> int:
         row = {"id": "CA1", "turns": [{"text": "word " * 20} for _ in range(turns)]}
         one = json.dumps(row).encode()
-        reader = PageReader(None)
-        tracemalloc.start()
-        try:
+
+        def read_it() -> None:
+            reader = PageReader(None)
             reader.feed(b'{"conversations": [')
-            for number in range(20):
+            for number in range(8):
                 reader.feed(b"," if number else b" ")
                 for start in range(0, len(one), 65536):
                     reader.feed(one[start : start + 65536])
             reader.feed(b'], "cursor": null}')
-            assert len(reader.close().conversations) == 20
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+            assert len(reader.close().conversations) == 8
+
+        return peak_of(read_it)
 
     small, large = peak(2000), peak(20_000)
     assert large < small + 100_000

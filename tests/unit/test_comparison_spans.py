@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import random
 import struct
-import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from exporter.errors import ErrorKind, FetchError
 from exporter.model import RedactionEvidence
 from exporter.sandbox import AudioSettings, Call, Codec, HeaderStyle
 from exporter.sandbox import wav as sandbox_wav
+from tests.memory import peak_of
 from tests.speech import (
     CONFIRMED,
     IDENTICAL,
@@ -156,12 +156,7 @@ def test_constant_memory(kind: str) -> None:
             yield stored
 
     def peak(length: int) -> int:
-        tracemalloc.start()
-        try:
-            compare(recording(raw, length), recording(redacted, length))
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+        return peak_of(lambda: compare(recording(raw, length), recording(redacted, length)))
 
     peak(2)  # what is made once is made
     # A span takes some 300 bytes: the results, not the audio.
