@@ -210,15 +210,17 @@ class Throttle:
         queue.append(me)
         self._advance(lane)
         try:
-            while (turn := await me.called) is None:
-                await self._sleep(max(self._delay(lane, self._clock()), _TICK))
+            # For as long as it was when it was said: by now there may be no room at all, and nobody
+            # who sleeps is told of room.
+            while not isinstance(turn := await me.called, Turn):
+                await self._sleep(max(turn, _TICK))
                 me.called = asyncio.get_running_loop().create_future()
                 self._advance(lane)
         except BaseException:
             if me in queue:
                 queue.remove(me)
                 self._advance(lane)
-            elif me.called.exception() is None and (unused := me.called.result()):
+            elif me.called.exception() is None and isinstance(unused := me.called.result(), Turn):
                 self.leave(unused)
             raise
         return turn
@@ -243,7 +245,7 @@ class Throttle:
                 queue.popleft().called.set_exception(error)
                 continue
             if delay > 0:
-                first.called.set_result(None)
+                first.called.set_result(delay)
             else:
                 queue.popleft().called.set_result(self._depart(lane, now, retry=first.retry))
 
@@ -258,7 +260,7 @@ class _Waiting:
     Attributes:
         check: as of `Throttle.turn`.
         retry: likewise.
-        called: gets the turn; None where only time has to pass at the head of the queue.
+        called: gets the turn; seconds where only time has to pass at the head of the queue.
     """
 
     __slots__ = ("called", "check", "retry")
@@ -266,7 +268,7 @@ class _Waiting:
     def __init__(self, check: Callable[[], None], *, retry: bool) -> None:
         self.check = check
         self.retry = retry
-        self.called: asyncio.Future[Turn | None] = asyncio.get_running_loop().create_future()
+        self.called: asyncio.Future[Turn | float] = asyncio.get_running_loop().create_future()
 
 
 def _stopped_before() -> FetchError:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import ErrorKind, FetchError
-from exporter.throttle import HardCap, Throttle
+from exporter.throttle import HardCap, Throttle, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class VirtualTime:
-    """Sleepers wake up as late as it says."""
+    """Sleepers wake up as late as it says, but nobody sleeps for ever."""
 
     def __init__(self, lateness: Iterator[float] | None = None) -> None:
         self.now = 1000.0
@@ -28,6 +29,7 @@ class VirtualTime:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
+        assert math.isfinite(seconds)
         self.now += seconds + (next(self.lateness, 0.0) if self.lateness else 0.0)
         await asyncio.sleep(0)
 
@@ -232,6 +234,120 @@ async def test_all_whose_turn_has_come_go_at_once() -> None:
     assert limited.requests == 1 + 3 + 3
     limited.leave(await waiting[0])
     assert len({(await task).sent for task in waiting}) == 1
+
+
+async def test_room_that_is_gone_before_one_wakes_is_waited_for() -> None:
+    """Told to wait for a time, one finds no room after all: it goes on when there is some."""
+    time = VirtualTime()
+    limited = throttle(time, concurrency=1)
+    first = await limited.turn("key")
+    waiting = asyncio.create_task(limited.turn("key"))
+    await asyncio.sleep(0)
+    limited.pause(first, 5)
+    limited.leave(first)
+    other = await limited.turn("another key")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    limited.leave(other)
+    assert (await waiting).sent >= first.sent + 5
+
+
+class Crowd:
+    """Many who ask for turns, and hold them."""
+
+    def __init__(self, limited: Throttle, lanes: int) -> None:
+        self.limited = limited
+        self.lanes = lanes
+        self.waiting: list[asyncio.Task[Turn]] = []
+        self.under_way: list[Turn] = []
+
+    def look(self) -> None:
+        """Who has got a turn holds it."""
+        for task in [task for task in self.waiting if task.done()]:
+            self.waiting.remove(task)
+            if not task.cancelled():
+                self.under_way.append(task.result())
+
+    def ask(self, number: int) -> None:
+        turn = self.limited.turn(f"key {number % self.lanes}")
+        self.waiting.append(asyncio.create_task(turn))
+
+    def cancel(self, number: int) -> None:
+        if self.waiting:
+            self.waiting[number % len(self.waiting)].cancel()
+
+    def accept(self, number: int) -> None:
+        if self.under_way:
+            self.limited.accepted(self.under_way[number % len(self.under_way)])
+
+    def end(self, number: int, how: str = "leave") -> None:
+        if not self.under_way:
+            return
+        turn = self.under_way.pop(number % len(self.under_way))
+        if how == "fail":
+            self.limited.failed(turn)
+        elif how == "refuse":
+            self.limited.refused(turn, number / 2 or None)
+        elif how == "pause":
+            self.limited.pause_all(turn, number / 4)
+        self.limited.leave(turn)
+
+
+STEPS = [
+    "ask",
+    "run",
+    "leave",
+    "accept",
+    "fail",
+    "refuse",
+    "pause",
+    "pause",
+    "cancel",
+    "run",
+    "ask",
+]
+
+
+@settings(max_examples=500)
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 5)), max_size=60),
+    concurrency=st.integers(1, 4),
+    rate=st.none() | st.integers(1, 20),
+    lanes=st.integers(1, 3),
+    adaptive=st.booleans(),
+)
+async def test_nobody_waits_for_ever(
+    steps: list[tuple[str, int]],
+    concurrency: int,
+    rate: int | None,
+    lanes: int,
+    adaptive: bool,
+) -> None:
+    """Whatever happens while they wait, all get their turn once the requests under way return."""
+    limited = throttle(VirtualTime(), rate, concurrency=concurrency, adaptive=adaptive)
+    crowd = Crowd(limited, lanes)
+    for step, number in steps:
+        crowd.look()
+        match step:
+            case "ask":
+                crowd.ask(number)
+            case "run":
+                await asyncio.sleep(0)
+            case "cancel":
+                crowd.cancel(number)
+            case "accept":
+                crowd.accept(number)
+            case _:
+                crowd.end(number, step)
+    for _ in range(1000):
+        await asyncio.sleep(0)
+        crowd.look()
+        while crowd.under_way:
+            crowd.end(0)
+        if not crowd.waiting:
+            return
+    pytest.fail(f"{len(crowd.waiting)} are still waiting")
 
 
 async def test_who_is_cancelled_gives_its_turn_to_the_next() -> None:
