@@ -131,7 +131,10 @@ class Body:
         if is_whole and content.at_eof():
             raise StopAsyncIteration
         try:
-            chunk = await content.readany()
+            if self.content_length is None:
+                chunk = await content.readany()  # in HTTP chunks, which may be short: many at once
+            else:
+                chunk, _ = await content.readchunk()  # as it was received: no copy
         except (aiohttp.ClientError, OSError) as error:
             # aiohttp 3.14.0 to 3.14.3 raises this for whole bodies when the reader is slow.
             if is_whole and isinstance(error, aiohttp.ClientPayloadError):

@@ -1,8 +1,9 @@
 """Byte stream -> archive: gathered, inspected, hashed, committed; or rolled back.
 
 A body of less than 2 MiB is gathered, and hashed and written in one thread hop. A longer one is
-handed on in pieces of 1 MiB, each hashed and written in one hop: small pieces cost five to six
-times as much.
+handed on a megabyte at a time, each hashed and written in one hop: small pieces cost five to six
+times as much. What is gathered is handed on in the parts it came in: whoever needs them in one
+piece, which is a copy, makes it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from exporter.model import AudioFormat
 from exporter.sinks.base import AlreadyExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
     from exporter.sinks.base import Sink, Staged
 
@@ -79,10 +80,10 @@ class Writer:
         """
         inspector = WavInspector(max_bytes=self._max_bytes)
         head = await _gather(chunks, inspector, WHOLE_BYTES)
-        if len(head) >= WHOLE_BYTES:
+        size = _size(head)
+        if size >= WHOLE_BYTES:
             return await self._write_large(head, chunks, inspector, path, known)
         audio = inspector.finish()
-        size = len(head)
         if known and (digest := await _hashed(head)) in known:
             return Written(size, digest, audio, is_new=False)
         staged = await self._stage(path, head, received)
@@ -90,14 +91,16 @@ class Writer:
         await _commit(staged)
         return Written(size, staged.sha256, audio)
 
-    async def _stage(self, path: str, body: bytes, received: Callable[[], None]) -> Staged:
+    async def _stage(
+        self, path: str, body: Sequence[bytes], received: Callable[[], None]
+    ) -> Staged:
         """While some are written, others may be asked for; not more than memory is meant for."""
         is_early = self._staging < _STAGED_MEANWHILE
         if is_early:
             received()
         self._staging += 1
         try:
-            staged = await self._sink.stage(path, body)
+            staged = await self._sink.stage(path, *body)
         finally:
             self._staging -= 1
         if not is_early:
@@ -106,7 +109,7 @@ class Writer:
 
     async def _write_large(
         self,
-        head: bytes,
+        head: list[bytes],
         chunks: AsyncIterator[bytes],
         inspector: WavInspector,
         path: str,
@@ -116,11 +119,11 @@ class Writer:
         is_wanted = False
         try:
             size = 0
-            piece = head
-            while piece:
-                await upload.write(piece)
-                size += len(piece)
-                piece = await _gather(chunks, inspector, GATHER_BYTES)
+            parts = head
+            while parts:
+                await upload.write(*parts)
+                size += _size(parts)
+                parts = await _gather(chunks, inspector, GATHER_BYTES)
             audio = inspector.finish()
             is_wanted = upload.sha256 not in known
         finally:
@@ -146,8 +149,10 @@ async def _commit(staged: Staged) -> None:
             await asyncio.shield(staged.abort())
 
 
-async def _gather(chunks: AsyncIterator[bytes], inspector: WavInspector, enough: int) -> bytes:
-    """The next piece of at least so many bytes, or what is left; inspected on the way."""
+async def _gather(
+    chunks: AsyncIterator[bytes], inspector: WavInspector, enough: int
+) -> list[bytes]:
+    """The next so many bytes at least, or what is left; inspected on the way."""
     parts: list[bytes] = []
     size = 0
     async for chunk in chunks:
@@ -156,11 +161,15 @@ async def _gather(chunks: AsyncIterator[bytes], inspector: WavInspector, enough:
         size += len(chunk)
         if size >= enough:
             break
-    return b"".join(parts)
+    return parts
 
 
-async def _hashed(body: bytes) -> str:
-    digest = await asyncio.to_thread(hashlib.sha256, body)
+def _size(parts: Sequence[bytes]) -> int:
+    return sum(map(len, parts))
+
+
+async def _hashed(body: Sequence[bytes]) -> str:
+    digest = await asyncio.to_thread(hashlib.sha256, b"".join(body))
     return digest.hexdigest()
 
 

@@ -164,8 +164,8 @@ class Staged(Protocol):
 class Upload(Staged, Protocol):
     """One that arrives in pieces."""
 
-    async def write(self, data: bytes | bytearray) -> None:
-        """Append bytes.
+    async def write(self, *parts: bytes | bytearray) -> None:
+        """Append bytes, in as many parts as they came in; best a megabyte or so at a time.
 
         Raises:
             DestinationError: the archive cannot be written.
@@ -208,8 +208,8 @@ class Sink(Protocol):
     async def holder(self) -> Holder | None:
         """Who seems to hold the archive; only looks."""
 
-    async def stage(self, path: str, data: bytes) -> Staged:
-        """A small file, all of it; what is left is to commit it.
+    async def stage(self, path: str, *parts: bytes) -> Staged:
+        """A small file, all of it, in as many parts as it came in; what is left is to commit it.
 
         Raises:
             DestinationError: the archive cannot be written.

@@ -132,9 +132,9 @@ class LocalSink:
         """Enough for groups that are worth their sync."""
         return _STAGED
 
-    async def stage(self, path: str, data: bytes) -> StagedFile:
+    async def stage(self, path: str, *parts: bytes) -> StagedFile:
         """Hashed and written in one step."""
-        return await self._staging.stage(f"{self._place}/{path}", data)
+        return await self._staging.stage(f"{self._place}/{path}", *parts)
 
     async def put(self, path: str, data: bytes) -> str:
         """Staged and committed."""
@@ -282,7 +282,7 @@ class LocalSink:
             with can_be_made(probe):
                 descriptor = self._system.create(probe, self.file_mode)
             try:
-                self._system.write(descriptor, memoryview(b"probe"))
+                self._system.write(descriptor, b"probe")
             finally:
                 os.close(descriptor)
                 # The run that holds the archive may have swept it away meanwhile.

@@ -87,10 +87,10 @@ class MountedSink:
         """The least of all."""
         return min(sink.commits_at_once for sink in self.parts)
 
-    async def stage(self, path: str, data: bytes) -> Staged:
+    async def stage(self, path: str, *parts: bytes) -> Staged:
         """Where the path leads."""
         sink, own = self._route(path)
-        return await sink.stage(own, data)
+        return await sink.stage(own, *parts)
 
     async def put(self, path: str, data: bytes) -> str:
         """Where the path leads."""

@@ -98,8 +98,9 @@ class ObjectStoreSink:
         """Each by itself, and in memory until then."""
         return _STAGED
 
-    async def stage(self, path: str, data: bytes) -> StagedObject:
+    async def stage(self, path: str, *parts: bytes) -> StagedObject:
         """Nothing is asked of the store yet."""
+        data = b"".join(parts)
         return StagedObject(data, lambda: self.put(path, data))
 
     async def put(self, path: str, data: bytes) -> str:

@@ -140,15 +140,16 @@ class ObjectUpload:
         self._size = 0
         self._parts: PartsWriter | None = None
 
-    async def write(self, data: bytes | bytearray) -> None:
-        """Hash, and keep or send, in one thread hop; pass pieces of a megabyte or so.
+    async def write(self, *parts: bytes | bytearray) -> None:
+        """Hash, and keep or send, in one thread hop.
 
         Waits while other recordings fill the memory that all may take.
         """
+        data = b"".join(parts)
         is_kept = self._parts is None
         if is_kept:
             await self._room.take(self, len(data))
-        await self._requests.make(self._write, bytes(data))
+        await self._requests.make(self._write, data)
         if is_kept and self._parts is not None:
             self._room.keep(self, _PARTS_AT_ONCE * PART)
 

@@ -90,15 +90,16 @@ class Staging:
         self._waiting: list[tuple[StagedFile, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
 
-    async def stage(self, final: str, data: bytes) -> StagedFile:
+    async def stage(self, final: str, *parts: bytes) -> StagedFile:
         """Hash and write in one step.
 
         Raises:
             DestinationError: the archive cannot be written.
         """
         if self._blocking:
-            return self._stage(final, data)
-        future, cancelled = await ended(self._stage, final, data)
+            return self._stage(final, *parts)
+        # For each part the thread would have to wait for the interpreter.
+        future, cancelled = await ended(self._stage, final, b"".join(parts))
         if cancelled is None:
             return future.result()
         if future.exception() is None:
@@ -177,12 +178,16 @@ class Staging:
             return error
         return None
 
-    def _stage(self, final: str, data: bytes) -> StagedFile:
-        digest = hashlib.sha256(data).hexdigest()
+    def _stage(self, final: str, *parts: bytes) -> StagedFile:
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
         descriptor, temporary = self._files.open(final)
         try:
-            self._system.write(descriptor, memoryview(data))
-            is_covered = len(data) <= _SMALL and self._whole.covers(os.fstat(descriptor).st_dev)
+            self._system.write(descriptor, *parts)
+            is_covered = sum(map(len, parts)) <= _SMALL and self._whole.covers(
+                os.fstat(descriptor).st_dev
+            )
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
@@ -190,7 +195,9 @@ class Staging:
             if isinstance(error, OSError):
                 raise as_ours(error, final) from None
             raise
-        return StagedFile(self, final, temporary, descriptor, digest, is_covered=is_covered)
+        return StagedFile(
+            self, final, temporary, descriptor, digest.hexdigest(), is_covered=is_covered
+        )
 
     @staticmethod
     def _close(staged: StagedFile) -> None:

@@ -43,13 +43,14 @@ class LocalUpload:
         self._publish = publish
         self._discard = discard
 
-    async def write(self, data: bytes | bytearray) -> None:
-        """Hash and write in one step; pass pieces of a megabyte or so."""
+    async def write(self, *parts: bytes | bytearray) -> None:
+        """Hash and write in one step."""
         with translated(self._final):
             if self._blocking:
-                self._file.write(data)
+                self._file.write(*parts)
             else:
-                await to_its_end(self._stream.write(data))
+                # For each part the thread would have to wait for the interpreter.
+                await to_its_end(self._stream.write(b"".join(parts)))
 
     async def commit(self) -> None:
         """Sync, then link to the final name."""

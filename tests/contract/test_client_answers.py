@@ -304,6 +304,9 @@ async def test_a_whole_body_is_whole_though_the_library_complains() -> None:
                 return self.left.pop()
             raise aiohttp.ClientPayloadError("ContentLengthError")
 
+        async def readchunk(self) -> tuple[bytes, bool]:
+            return await self.readany(), False
+
     @dataclass
     class Response:
         content_length: int | None

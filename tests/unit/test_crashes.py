@@ -89,9 +89,9 @@ class FragileFileSystem(FileSystem):
         self.unsynced_names.append(("create", path, None))
         return descriptor
 
-    def write(self, descriptor: int, data: memoryview) -> None:
+    def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
         self._step()
-        super().write(descriptor, data)
+        super().write(descriptor, *parts)
         self.written.add(descriptor)
 
     def sync(self, descriptor: int) -> None:

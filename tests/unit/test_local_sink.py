@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.errors import DestinationError
 from exporter.sinks.filesystem import FileSystem
 from exporter.sinks.local import LocalSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 PATH = "acme/shop/2026-05-21/CA1/user.raw.wav"
 A_MOMENT = 0.05  # seconds in which a thread that need not wait has long ended
@@ -122,6 +127,29 @@ async def test_nobody_relies_on_a_folder_that_another_is_about_to_sync(tmp_path:
     assert "2026-05-21" in synced
 
 
+@given(
+    parts=st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=6),
+    times=st.sampled_from([1, 100]),
+    data=st.data(),
+)
+def test_what_a_system_call_leaves_is_written_after_all(
+    parts: list[bytes], times: int, data: st.DataObject
+) -> None:
+    """Wherever the operating system stops within many parts, all of them are written, in order."""
+    parts *= times
+    whole = b"".join(parts)
+    stop = data.draw(st.integers(0, len(whole)))
+
+    def writes_less(descriptor: int, buffers: Sequence[bytes]) -> int:
+        assert len(buffers) <= os.sysconf("SC_IOV_MAX")
+        return os.write(descriptor, b"".join(buffers)[:stop])
+
+    with tempfile.TemporaryFile() as file, mock.patch.object(os, "writev", writes_less):
+        FileSystem().write(file.fileno(), *parts)
+        file.seek(0)
+        assert file.read() == whole
+
+
 class SlowToWrite(FileSystem):
     """Waits in the middle of writing, and tells what it did in which order."""
 
@@ -131,10 +159,10 @@ class SlowToWrite(FileSystem):
         self.may_go_on = threading.Event()
         self.steps: list[str] = []
 
-    def write(self, descriptor: int, data: memoryview) -> None:
+    def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
         self.arrived.set()
         self.may_go_on.wait()
-        super().write(descriptor, data)
+        super().write(descriptor, *parts)
         self.steps.append("written")
 
     def unlink(self, path: Path | str) -> None:

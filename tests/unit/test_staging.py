@@ -183,10 +183,10 @@ async def test_who_is_cancelled_while_a_file_is_staged_leaves_none(tmp_path: Pat
     """The file is written to its end and removed before the cancelling goes on."""
 
     class SlowFileSystem(CountingFileSystem):
-        def write(self, descriptor: int, data: memoryview) -> None:
+        def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
             self.arrived.set()
             self.may_go_on.wait()
-            super().write(descriptor, data)
+            super().write(descriptor, *parts)
 
     system = SlowFileSystem()
     system.may_go_on.clear()

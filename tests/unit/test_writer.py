@@ -49,8 +49,10 @@ async def then(body: bytes, error: Exception) -> AsyncGenerator[bytes]:
     raise error
 
 
-def sink_in(folder: Path, system: FileSystem | None = None) -> LocalSink:
-    return LocalSink(folder, run_id="run", dir_mode=0o700, file_mode=0o600, system=system)
+def sink_in(folder: Path, system: FileSystem | None = None, *, blocking: bool = False) -> LocalSink:
+    return LocalSink(
+        folder, run_id="run", dir_mode=0o700, file_mode=0o600, system=system, blocking=blocking
+    )
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -72,12 +74,14 @@ def files_in(folder: Path) -> list[Path]:
     ],
 )
 @pytest.mark.parametrize("piece", [4096, 100_000, GATHER_BYTES, 10 * GATHER_BYTES])
+@pytest.mark.parametrize("blocking", [False, True], ids=["threads", "event loop"])
 async def test_a_whole_recording_is_written_as_it_came(
-    size: int, piece: int, tmp_path: Path
+    size: int, piece: int, blocking: bool, tmp_path: Path
 ) -> None:
     """Around the size where the way of writing changes, file, size, digest and format are right."""
     body = wav(size)
-    written = await Writer(sink_in(tmp_path), max_bytes=UNLIMITED).write(pieces(body, piece), PATH)
+    writer = Writer(sink_in(tmp_path, blocking=blocking), max_bytes=UNLIMITED)
+    written = await writer.write(pieces(body, piece), PATH)
     assert (tmp_path / PATH).read_bytes() == body
     assert written.size == size
     assert written.sha256 == hashlib.sha256(body).hexdigest()
