@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import hashlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from exporter.sinks.filesystem import as_ours
 from exporter.sinks.threads import ended, in_thread, published, publishing
+from exporter.sinks.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +89,7 @@ class Staging:
         self._system = system
         self._whole = whole
         self._blocking = blocking
+        self._turns = Turns()
         self._waiting: list[tuple[StagedFile, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
 
@@ -97,9 +100,10 @@ class Staging:
             DestinationError: the archive cannot be written.
         """
         if self._blocking:
-            return self._stage(final, *parts)
-        # For each part the thread would have to wait for the interpreter.
-        future, cancelled = await ended(self._stage, final, b"".join(parts))
+            future, cancelled = await self._turns.ended(partial(self._stage, final, *parts))
+        else:
+            # For each part the thread would have to wait for the interpreter.
+            future, cancelled = await ended(self._stage, final, b"".join(parts))
         if cancelled is None:
             return future.result()
         if future.exception() is None:

@@ -135,7 +135,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 async def to_its_end(step: Awaitable[T]) -> T:
     """The same for a step that somebody else runs in a thread, such as `aiofiles`."""
-    future, cancelled = await _ended(asyncio.ensure_future(step))
+    future, cancelled = await its_end(asyncio.ensure_future(step))
     if cancelled is not None:
         raise cancelled
     return future.result()
@@ -152,7 +152,7 @@ async def publishing(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 
 async def published(step: Awaitable[T], *, recall: Callable[[], None] = lambda: None) -> T:
     """The same for a step that somebody else does, who is asked to stop if nobody wants it now."""
-    return _published(*await _ended(asyncio.ensure_future(step), recall))
+    return _published(*await its_end(asyncio.ensure_future(step), recall))
 
 
 def _published(future: asyncio.Future[T], cancelled: asyncio.CancelledError | None) -> T:
@@ -174,12 +174,13 @@ async def ended(
         crew = _crews[loop] = _Crew(loop)
     future: asyncio.Future[T] = loop.create_future()
     crew.begin(future, partial(function, *args, **kwargs))
-    return await _ended(future)
+    return await its_end(future)
 
 
-async def _ended(
+async def its_end(
     future: asyncio.Future[T], recall: Callable[[], None] = lambda: None
 ) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
+    """What came of it, whoever does it, and whether we were cancelled meanwhile."""
     cancelled = None
     while not future.done():
         # Not the future itself: cancelling its waiter would cancel it, and lose what came of it.

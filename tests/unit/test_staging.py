@@ -179,6 +179,37 @@ async def test_a_long_file_is_synced_by_itself(tmp_path: Path) -> None:
     assert (system.singles, system.wholes) == (ENOUGH, 0)
 
 
+async def test_the_event_loop_writes_little_at_a_time(tmp_path: Path) -> None:
+    """Many bodies come at once: between two files and the next, it sees to other things."""
+    system = CountingFileSystem()
+    sink = sink_in(tmp_path, system, blocking=True)
+    tasks = [asyncio.create_task(sink.stage(path(number), b"sound")) for number in range(6)]
+    written = []
+    while len(files_in(tmp_path)) < len(tasks):
+        await asyncio.sleep(0)
+        written.append(len(files_in(tmp_path)))
+    assert written[-3:] == [2, 4, 6]
+    assert len(files_in(tmp_path)) == 6
+    for task in tasks:
+        await (await task).abort()
+
+
+async def test_who_is_cancelled_while_it_waits_for_the_event_loop_leaves_none(
+    tmp_path: Path,
+) -> None:
+    """Before its file is written, or after: it is removed, and others get theirs."""
+    sink = sink_in(tmp_path, CountingFileSystem(), blocking=True)
+    tasks = [asyncio.create_task(sink.stage(path(number), b"sound")) for number in range(6)]
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert len(files_in(tmp_path)) == 2
+    for task in tasks[:4]:
+        task.cancel()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(end, asyncio.CancelledError) for end in ends] == [True] * 4 + [False] * 2
+    assert len(files_in(tmp_path)) == 2
+
+
 async def test_who_is_cancelled_while_a_file_is_staged_leaves_none(tmp_path: Path) -> None:
     """The file is written to its end and removed before the cancelling goes on."""
 
