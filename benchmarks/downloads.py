@@ -1,12 +1,14 @@
 """The same work done by us and by the peers that this machine has: fetch, hash, keep, on loopback.
 
     python benchmarks/downloads.py [--quick] [--folder FOLDER] [--rounds N] [--only NAME,NAME]
+                                   [--sizes SIZE,SIZE] [--places disk,memory]
                                    [--json FILE] [--svg FILE]
 
 nginx serves WAV files of 64 KiB, 1 MiB and 8 MiB. In each round every contestant fetches all of
-them once into a fresh folder, 16 at a time, in turn. A peer is followed by `openssl dgst -sha256`
-over what it fetched, in two processes. Ours does everything that a run does: manifest, plan, WAV
-check, hash, sync, ledger, partition manifest, results.
+them once into a fresh folder, 16 at a time, in turn: onto a disk, and then the same in memory. A
+peer is followed by `openssl dgst -sha256` over what it fetched, in two processes. Ours does
+everything that a run does: manifest, plan, WAV check, hash, sync, ledger, partition manifest,
+results. Before each, what the one before has left to be written is written, and memory is touched.
 
 Ours takes part twice: with one process, and with `--processes`, one a core up to 4.
 
@@ -18,6 +20,7 @@ so that a short benchmark tells of long runs; for all contestants alike.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -27,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +48,8 @@ WORK = {  # name: (bytes, files, files with --quick)
     "1MiB": (1024 * 1024, 1000, 200),
     "8MiB": (8 * 1024 * 1024, 200, 40),
 }
-_HASHED = "find {folder} -type f -print0 | xargs -0 -P 2 -n 32 openssl dgst -sha256 > {hashes}"
+MANY = 1000  # files; a disk that has just removed more is slow to make new ones
+_HASHED = "find {folder} -type f -print0 | xargs -0 -P 2 -n {half} openssl dgst -sha256 > {hashes}"
 _PARFIVE = """\
 import sys, parfive
 downloader = parfive.Downloader(max_conn=16, max_splits=1, progress=False)
@@ -200,7 +204,8 @@ def fetch(name: str, command: Command, errand: Errand, *, hashing: bool = True) 
     script = command(errand)
     if hashing and not name.startswith(OURS):
         hashes = errand.folder.with_name(f"{errand.folder.name}.sha256")
-        script += " && " + _HASHED.format(folder=errand.folder, hashes=hashes)
+        half = (errand.count + 1) // 2
+        script += " && " + _HASHED.format(folder=errand.folder, half=half, hashes=hashes)
     environ = {
         **os.environ,
         "POLYAI_API_KEY": "made-up",
@@ -222,8 +227,12 @@ def fetch(name: str, command: Command, errand: Errand, *, hashing: bool = True) 
     return Measured(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
-def warm(size: int) -> None:
-    """Touch so much memory: a machine hands it out slowly the first time, to whoever is first."""
+def settle(size: int) -> None:
+    """The same beginning for all: nothing left to be written, and so much memory touched.
+
+    A machine hands memory out slowly the first time, to whoever is first.
+    """
+    os.sync()
     touch = (
         "import mmap, sys; memory = mmap.mmap(-1, int(sys.argv[1]));"
         "[memory.__setitem__(at, 1) for at in range(0, len(memory), mmap.PAGESIZE)]"
@@ -233,33 +242,42 @@ def warm(size: int) -> None:
 
 
 def compare(
-    server: str, folder: Path, work: dict[str, tuple[int, int]], rounds: int, only: set[str]
+    server: str,
+    place: str,
+    folder: Path,
+    *,
+    work: dict[str, tuple[int, int]],
+    rounds: int,
+    only: set[str],
 ) -> list[dict[str, Any]]:
-    """All contestants, all sizes, in turn."""
+    """All contestants, all sizes, in turn, in one place."""
     rows: list[dict[str, Any]] = []
     entrants = {name: each for name, each in contestants().items() if not only or name in only}
     for size_name, (size, count) in work.items():
         runs: dict[str, list[Measured]] = {name: [] for name in entrants}
         starts: dict[str, float] = {}
-        place = folder / size_name
+        here = folder / size_name
         for name, command in entrants.items():
-            one = Errand(server, f"one-{size_name}", 1, place / f"one-{name}")
             starts[name] = min(
                 fetch(
-                    name, command, Errand(server, one.name, 1, place / f"one-{name}-{again}")
+                    name,
+                    command,
+                    Errand(server, f"one-{size_name}", 1, here / f"one-{name}-{again}"),
                 ).seconds
                 for again in range(3)
             )
         for number in range(rounds):
-            warm(size * count)
             for name, command in entrants.items():
-                errand = Errand(server, size_name, count, place / f"{number}-{name}")
+                settle(size * count)
+                errand = Errand(server, size_name, count, here / f"{number}-{name}")
                 runs[name].append(fetch(name, command, errand))
-        shutil.rmtree(place)
-        os.sync()
+                if count <= MANY or place == "memory":
+                    shutil.rmtree(errand.folder)
+        shutil.rmtree(here)
         rows += [
             row(
                 name,
+                place=place,
                 size_name=size_name,
                 size=size,
                 count=count,
@@ -273,13 +291,21 @@ def compare(
 
 
 def row(
-    name: str, *, size_name: str, size: int, count: int, runs: list[Measured], start: float
+    name: str,
+    *,
+    place: str,
+    size_name: str,
+    size: int,
+    count: int,
+    runs: list[Measured],
+    start: float,
 ) -> dict[str, Any]:
     """The medians of one contestant for one size."""
     seconds = sorted(each.seconds for each in runs)
     middle = statistics.median(seconds)
     steady = middle - start
     return {
+        "place": place,
         "size": size_name,
         "files": count,
         "name": name,
@@ -299,7 +325,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     """A table for people; ratios are ours to theirs."""
     ours = [each for each in rows if each["name"].startswith(OURS)]
     print(
-        f"\n{rows[0]['files']} files of {rows[0]['size']}\n"
+        f"\n{rows[0]['files']} files of {rows[0]['size']}, {rows[0]['place']}\n"
         f"{'':11}{'files/s':>9}{'MB/s':>9}{'steady':>9}{'spread':>8}{'CPU s':>8}{'MiB':>6}"
         "  ours/theirs"
         + ("" if len(ours) == 1 else f" ({', '.join(each['name'] for each in ours)})")
@@ -318,10 +344,11 @@ def main() -> None:
     """Serve, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of the files, two rounds")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="contestants, separated by commas")
     parser.add_argument("--sizes", default="", help="such as 64KiB,8MiB")
-    parser.add_argument("--folder", type=Path, help="where to keep what is fetched; must not exist")
+    parser.add_argument("--places", default="disk,memory")
+    parser.add_argument("--folder", type=Path, help="on the disk, to work in")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--svg", type=Path)
     arguments = parser.parse_args()
@@ -332,26 +359,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="served-", dir=_memory()) as source:
         Path(source).chmod(0o755)  # nginx reads as somebody else when it is started by root
         with nginx(Path(source) / "nginx", served) as server:
-            folder = arguments.folder or Path(tempfile.mkdtemp(prefix="fetched-")) / "here"
-            try:
-                rows = compare(
-                    server,
-                    folder.absolute(),
-                    work,
-                    rounds,
-                    set(filter(None, arguments.only.split(","))),
-                )
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            rows = []
+            for place in arguments.places.split(","):
+                with fresh_folder(place, arguments.folder) as folder:
+                    only = set(filter(None, arguments.only.split(",")))
+                    rows += compare(server, place, folder, work=work, rounds=rounds, only=only)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
     if arguments.svg:
         arguments.svg.write_text(bars(rows))
 
 
-def _memory() -> str | None:
+@contextlib.contextmanager
+def fresh_folder(place: str, disk: Path | None) -> Iterator[Path]:
+    """Where to keep what is fetched, until it has been.
+
+    Raises:
+        SystemExit: it cannot be had.
+    """
+    parent = disk
+    if place == "memory" and (parent := _memory()) is None:
+        sys.exit("this machine has no /dev/shm: --places disk")
+    folder = Path(tempfile.mkdtemp(prefix="fetched-", dir=parent)).absolute()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> Path | None:
     """What is served comes from memory where that is to be had."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 (that folder is meant)
+    folder = Path("/dev/shm")  # noqa: S108 (that folder is meant)
+    return folder if folder.is_dir() else None
 
 
 if __name__ == "__main__":

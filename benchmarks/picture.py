@@ -11,14 +11,14 @@ _OURS, _THEIRS = "#0b6e4f", "#9aa5b1"
 
 
 def bars(rows: list[dict[str, Any]]) -> str:
-    """SVG text; a bar's length is the steady pace, against the fastest of its size."""
+    """SVG text; a bar's length is the steady pace, against the fastest of its size and place."""
     parts: list[str] = []
     y = 0
-    for size, group in groupby(rows, key=lambda row: row["size"]):
+    for (place, size), group in groupby(rows, key=lambda row: (row["place"], row["size"])):
         entries = sorted(group, key=lambda row: -row["steady_megabytes_a_second"])
         fastest = entries[0]["steady_megabytes_a_second"]
         y += _HEAD
-        title = f"{entries[0]['files']} recordings of {size}: MB/s, files/s"
+        title = f"{entries[0]['files']} recordings of {size}, {place}: MB/s, files/s"
         parts.append(f'<text x="0" y="{y - 8}" font-weight="bold">{escape(title)}</text>')
         for each in entries:
             pace = each["steady_megabytes_a_second"]
