@@ -11,8 +11,10 @@ from msgspec import Struct
 from exporter.client import Timeouts
 from exporter.errors import ConfigError
 from exporter.model import Surface
+from exporter.sinks.digests import fastest
 from exporter.sinks.local import LocalSink
 from exporter.sinks.mounted import MountedSink
+from exporter.sinks.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +72,7 @@ class Equipment(Struct, frozen=True, kw_only=True):
                 dir_mode=folder.dir_mode,
                 file_mode=folder.file_mode,
                 identity=folder.identity,
-                blocking=True,
+                turns=Turns(fastest()),
             )
             for mount, folder in self.folders.items()
         }

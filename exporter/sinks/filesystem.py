@@ -23,6 +23,8 @@ from exporter.sinks import whole_sync
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from exporter.sinks.digests import Digest, Parts
+
     StrPath = str | Path
 
 NO_HARD_LINKS: Final = {
@@ -152,7 +154,7 @@ class HashingFile(io.FileIO):
     def __init__(self, system: FileSystem, path: str, descriptor: int) -> None:
         super().__init__(path, "wb", opener=lambda *_: descriptor)
         self._system = system
-        self.digest = hashlib.sha256()
+        self.digest: Digest = hashlib.sha256()
 
     def write(self, *parts: bytes | bytearray) -> int:  # type: ignore[override]
         """All of the parts; returns how many bytes they are."""
@@ -160,6 +162,11 @@ class HashingFile(io.FileIO):
             self.digest.update(part)
         self._system.write(self.fileno(), *parts)
         return sum(map(len, parts))
+
+    def append(self, parts: Parts, digest: Digest) -> None:
+        """Parts that somebody else has hashed."""
+        self._system.write(self.fileno(), *parts)
+        self.digest = digest
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 
     from exporter.sinks.staging import StagedFile
+    from exporter.sinks.turns import Turns
 
 _READ_SIZE: Final = 1024 * 1024
 _ENTRIES: Final = 1000  # files listed in one thread hop
@@ -64,7 +65,7 @@ class LocalSink:
             it was prepared, by this process or by another one of the same run.
 
     Args:
-        blocking: see `Staging`.
+        turns: of an event loop that has nothing else to do; see `Staging`.
     """
 
     def __init__(
@@ -76,12 +77,11 @@ class LocalSink:
         file_mode: int,
         identity: tuple[int, int] | None = None,
         system: FileSystem | None = None,
-        blocking: bool = False,
+        turns: Turns | None = None,
     ) -> None:
         self.root = root
         self._place = str(root)
         self._run_id = run_id
-        self._blocking = blocking
         self.dir_mode = dir_mode
         self.file_mode = file_mode
         self._system = system or FileSystem()
@@ -96,7 +96,8 @@ class LocalSink:
             folders=self._folders,
             check_root=self._check_still_there,
         )
-        self._staging = Staging(self._files, self._system, whole, blocking=blocking)
+        self._turns = turns
+        self._staging = Staging(self._files, self._system, whole, turns)
 
     @property
     def url(self) -> str:
@@ -153,7 +154,7 @@ class LocalSink:
         final = self.root / path
         file = await self._created(final)
         return LocalUpload(
-            file, final, publish=self._publish, discard=self._discard, blocking=self._blocking
+            file, final, publish=self._publish, discard=self._discard, turns=self._turns
         )
 
     async def set_aside(self, path: str) -> str:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.sinks.filesystem import as_ours
 from exporter.sinks.threads import ended, in_thread, published, publishing
-from exporter.sinks.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from exporter.sinks.digests import Digest
     from exporter.sinks.files import Files
     from exporter.sinks.filesystem import FileSystem
+    from exporter.sinks.turns import Turns
     from exporter.sinks.whole_sync import WholeSync
 
 _CLOSED: Final = -1
@@ -77,19 +78,18 @@ class Staging:
         files: opens and names them.
         system: writes and syncs them.
         whole: syncs many.
-        blocking: the event loop has nothing else to do, so it writes and names the files itself.
-            Threads would take the interpreter from it at every system call, which costs more
-            than the calls do.
+        turns: the event loop has nothing else to do, so it writes and names the files itself, in
+            these. Threads would take the interpreter from it at every system call, which costs more
+            than the calls do. None: in threads.
     """
 
     def __init__(
-        self, files: Files, system: FileSystem, whole: WholeSync, *, blocking: bool
+        self, files: Files, system: FileSystem, whole: WholeSync, turns: Turns | None
     ) -> None:
         self._files = files
         self._system = system
         self._whole = whole
-        self._blocking = blocking
-        self._turns = Turns()
+        self._turns = turns
         self._waiting: list[tuple[StagedFile, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
 
@@ -99,11 +99,11 @@ class Staging:
         Raises:
             DestinationError: the archive cannot be written.
         """
-        if self._blocking:
-            future, cancelled = await self._turns.ended(partial(self._stage, final, *parts))
+        if self._turns is not None:
+            future, cancelled = await self._turns.ended(parts, partial(self._stage, final, parts))
         else:
             # For each part the thread would have to wait for the interpreter.
-            future, cancelled = await ended(self._stage, final, b"".join(parts))
+            future, cancelled = await ended(self._hash_and_stage, final, b"".join(parts))
         if cancelled is None:
             return future.result()
         if future.exception() is None:
@@ -147,7 +147,7 @@ class Staging:
             return self._name(group)
 
         try:
-            if not self._blocking:
+            if self._turns is None:
                 return await in_thread(sync_and_name)
             await in_thread(self._sync, group)
         except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
@@ -182,10 +182,10 @@ class Staging:
             return error
         return None
 
-    def _stage(self, final: str, *parts: bytes) -> StagedFile:
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part)
+    def _hash_and_stage(self, final: str, data: bytes) -> StagedFile:
+        return self._stage(final, [data], hashlib.sha256(data))
+
+    def _stage(self, final: str, parts: Sequence[bytes], digest: Digest) -> StagedFile:
         descriptor, temporary = self._files.open(final)
         try:
             self._system.write(descriptor, *parts)

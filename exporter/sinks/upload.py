@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiofiles.threadpool import wrap
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.sinks.filesystem import HashingFile
+    from exporter.sinks.turns import Turns
 
 
 class LocalUpload:
@@ -24,7 +26,7 @@ class LocalUpload:
         final: the name that it is to get.
         publish: gives it that name, in any thread.
         discard: closes and removes it, in any thread.
-        blocking: pieces are written by the event loop itself; see `Staging`.
+        turns: in which the event loop itself writes them; None: in threads. See `Staging`.
     """
 
     def __init__(
@@ -34,10 +36,13 @@ class LocalUpload:
         *,
         publish: Callable[[HashingFile, Path], None],
         discard: Callable[[HashingFile], None],
-        blocking: bool,
+        turns: Turns | None,
     ) -> None:
         self._file = file
-        self._blocking = blocking
+        self._turns = turns
+        self._is_under_way = turns is not None
+        if turns is not None:
+            file.digest = turns.begin()
         self._stream = wrap(file)
         self._final = final
         self._publish = publish
@@ -46,21 +51,31 @@ class LocalUpload:
     async def write(self, *parts: bytes | bytearray) -> None:
         """Hash and write in one step."""
         with translated(self._final):
-            if self._blocking:
-                self._file.write(*parts)
-            else:
+            if self._turns is None:
                 # For each part the thread would have to wait for the interpreter.
                 await to_its_end(self._stream.write(b"".join(parts)))
+            else:
+                await self._turns.taken(
+                    parts, partial(self._file.append, parts), digest=self._file.digest
+                )
 
     async def commit(self) -> None:
         """Sync, then link to the final name."""
+        self._end()
         await publishing(self._publish, self._file, self._final)
 
     async def abort(self) -> None:
         """Close and remove the temporary file."""
+        self._end()
         await in_thread(self._discard, self._file)
+
+    def _end(self) -> None:
+        if self._turns is not None and self._is_under_way:
+            self._is_under_way = False
+            self._turns.end()
 
     @property
     def sha256(self) -> str:
         """Hexadecimal digest of the bytes written so far."""
-        return self._file.digest.hexdigest()
+        digest: str = self._file.digest.hexdigest()
+        return digest

@@ -21,11 +21,13 @@ from exporter.sinks.base import (
     Known,
     LostHoldError,
 )
+from exporter.sinks.digests import fastest
 from exporter.sinks.folder_hold import FolderHold
 from exporter.sinks.local import LocalSink
 from exporter.sinks.mounted import MountedHold, MountedSink
 from exporter.sinks.object_store import ObjectStoreSink
 from exporter.sinks.store_options import StoreOptions
+from exporter.sinks.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -49,7 +51,7 @@ def in_folder(request: pytest.FixtureRequest) -> OpenSink:
 def in_folder_of_a_courier(request: pytest.FixtureRequest) -> OpenSink:
     folder: Path = request.getfixturevalue("tmp_path") / "archive"
     return lambda run_id=RUN: LocalSink(
-        folder, run_id=run_id, dir_mode=0o700, file_mode=0o600, blocking=True
+        folder, run_id=run_id, dir_mode=0o700, file_mode=0o600, turns=Turns(fastest())
     )
 
 

@@ -38,8 +38,10 @@ from exporter.partitions import Partitions
 from exporter.plan import Decision
 from exporter.recorder import Recorder
 from exporter.sinks.base import AlreadyExistsError
+from exporter.sinks.digests import fastest
 from exporter.sinks.filesystem import FileSystem
 from exporter.sinks.local import LocalSink
+from exporter.sinks.turns import Turns
 from exporter.verify import NullWatcher, Scope, verify
 
 if TYPE_CHECKING:
@@ -196,7 +198,7 @@ class Run:
             dir_mode=0o700,
             file_mode=0o600,
             system=self.system,
-            blocking=blocking,
+            turns=Turns(fastest()) if blocking else None,
         )
         self.done: set[str] = set()
 

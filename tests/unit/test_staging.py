@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from exporter.errors import DestinationError
 from exporter.sinks.base import AlreadyExistsError
+from exporter.sinks.digests import Digests, fastest
 from exporter.sinks.filesystem import FileSystem
 from exporter.sinks.local import LocalSink
+from exporter.sinks.turns import Turns
 from exporter.sinks.whole_sync import WholeSync, is_reliable, syncfs
 
 ENOUGH = 12
@@ -64,14 +66,16 @@ def path(number: int) -> str:
     return f"acme/shop/2026-05-21/CA{number}/user.raw.wav"
 
 
-def sink_in(folder: Path, system: FileSystem, *, blocking: bool = False) -> LocalSink:
+def sink_in(
+    folder: Path, system: FileSystem, *, blocking: bool = False, digests: Digests | None = None
+) -> LocalSink:
     return LocalSink(
         folder,
         run_id="20260521T000000Z-0001",
         dir_mode=0o700,
         file_mode=0o600,
         system=system,
-        blocking=blocking,
+        turns=Turns(digests or fastest()) if blocking else None,
     )
 
 
@@ -182,7 +186,7 @@ async def test_a_long_file_is_synced_by_itself(tmp_path: Path) -> None:
 async def test_the_event_loop_writes_little_at_a_time(tmp_path: Path) -> None:
     """Many bodies come at once: between two files and the next, it sees to other things."""
     system = CountingFileSystem()
-    sink = sink_in(tmp_path, system, blocking=True)
+    sink = sink_in(tmp_path, system, blocking=True, digests=Digests())
     tasks = [asyncio.create_task(sink.stage(path(number), b"sound")) for number in range(6)]
     written = []
     while len(files_in(tmp_path)) < len(tasks):
@@ -198,7 +202,7 @@ async def test_who_is_cancelled_while_it_waits_for_the_event_loop_leaves_none(
     tmp_path: Path,
 ) -> None:
     """Before its file is written, or after: it is removed, and others get theirs."""
-    sink = sink_in(tmp_path, CountingFileSystem(), blocking=True)
+    sink = sink_in(tmp_path, CountingFileSystem(), blocking=True, digests=Digests())
     tasks = [asyncio.create_task(sink.stage(path(number), b"sound")) for number in range(6)]
     for _ in range(2):
         await asyncio.sleep(0)

@@ -17,8 +17,10 @@ from exporter.errors import DestinationError, ErrorKind, FetchError
 from exporter.ledger import Ledger, LedgerThread
 from exporter.model import Outcome, Status
 from exporter.recorder import Recorder
+from exporter.sinks.digests import fastest
 from exporter.sinks.filesystem import FileSystem
 from exporter.sinks.local import LocalSink
+from exporter.sinks.turns import Turns
 from exporter.writer import GATHER_BYTES, WHOLE_BYTES, Writer
 
 if TYPE_CHECKING:
@@ -51,7 +53,12 @@ async def then(body: bytes, error: Exception) -> AsyncGenerator[bytes]:
 
 def sink_in(folder: Path, system: FileSystem | None = None, *, blocking: bool = False) -> LocalSink:
     return LocalSink(
-        folder, run_id="run", dir_mode=0o700, file_mode=0o600, system=system, blocking=blocking
+        folder,
+        run_id="run",
+        dir_mode=0o700,
+        file_mode=0o600,
+        system=system,
+        turns=Turns(fastest()) if blocking else None,
     )
 
 

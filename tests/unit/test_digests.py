@@ -1,0 +1,150 @@
+"""Digests of several contents at once are those of `hashlib`, or are not made like that."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog.testing
+from hypothesis import given
+from hypothesis import strategies as st
+from stringzilla import Sha256s
+
+from exporter.sinks.digests import Digests, digest_of, fastest, tried
+from exporter.sinks.filesystem import FileSystem
+from exporter.sinks.local import LocalSink
+from exporter.sinks.turns import Turns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exporter.sinks.digests import Digest
+
+contents = st.lists(
+    st.lists(st.binary(max_size=200) | st.sampled_from([bytes(5000), b"x" * 70_000]), max_size=4),
+    min_size=1,
+    max_size=20,
+)
+ways = st.builds(Digests, st.sampled_from([Sha256s, None]), fewest=st.integers(1, 9))
+
+
+@given(contents=contents, way=ways)
+def test_whole_contents(contents: list[list[bytes]], way: Digests) -> None:
+    """However many there are, and however long each is and in how many parts."""
+    found = way.advance([(None, parts) for parts in contents])
+    assert [digest.hexdigest() for digest in found] == [
+        hashlib.sha256(b"".join(parts)).hexdigest() for parts in contents
+    ]
+
+
+@given(contents=contents, way=ways, data=st.data())
+def test_contents_that_come_in_pieces(
+    contents: list[list[bytes]], way: Digests, data: st.DataObject
+) -> None:
+    """Beside whole ones, each with others in every step, and begun alone or among others."""
+    digests: list[Digest] = [way.begin(side_by_side=data.draw(st.booleans())) for _ in contents]
+    left = [list(parts) for parts in contents]
+    while any(left):
+        these = [number for number, parts in enumerate(left) if parts]
+        if len(these) > 1:
+            these = data.draw(st.lists(st.sampled_from(these), min_size=1, unique=True))
+        work: list[tuple[Digest | None, list[bytes]]] = [
+            (digests[number], [left[number].pop(0)]) for number in these
+        ]
+        *found, whole = way.advance([*work, (None, [b"whole"])])
+        assert whole.hexdigest() == hashlib.sha256(b"whole").hexdigest()
+        for number, digest in zip(these, found, strict=True):
+            digests[number] = digest
+    assert [digest.hexdigest() for digest in digests] == [digest_of(parts) for parts in contents]
+
+
+class Wrong:
+    """Says something else of the last of many contents."""
+
+    def __init__(self, lanes: int) -> None:
+        self._hasher = Sha256s(lanes)
+        self._lanes = lanes
+
+    def __getitem__(self, lane: int) -> Any:
+        return self._hasher[lane if lane < 10 else 0]
+
+    def __setitem__(self, lane: int, digest: Any) -> None:
+        self._hasher[lane] = digest
+
+    def update(self, chunks: list[bytes]) -> None:
+        self._hasher.update(chunks)
+
+
+def test_what_is_wrong_once_is_not_used() -> None:
+    """It is tried with contents of odd lengths first, and that is told."""
+    with structlog.testing.capture_logs() as logs:
+        assert not tried(Wrong, lambda: 0.0).side_by_side
+    assert [entry["event"] for entry in logs] == ["digests.wrong"]
+
+
+@pytest.mark.parametrize(
+    ("together", "fewest"), [(1.0, 2), (2.0, 3), (6.0, 8), (6.9, None), (20.0, None)]
+)
+def test_what_is_not_faster_is_not_used(together: float, fewest: int | None) -> None:
+    """Eight at once take so many times as long as one: from how many on it is worth while."""
+    took = itertools.cycle([0.0, 1.0] * 3 + [0.0, together] * 3)
+    found = tried(Sha256s, lambda: next(took))
+    assert (found.fewest if found.side_by_side else None) == fewest
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One content after the other, with what Python has."""
+    monkeypatch.setitem(sys.modules, "stringzilla", None)
+    found = fastest.__wrapped__()
+    assert not found.side_by_side
+    (digest,) = found.advance([(None, [b"a", b"bc"])])
+    assert digest.hexdigest() == hashlib.sha256(b"abc").hexdigest()
+
+
+async def passes(turns: int = 8) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def test_nobody_waits_for_those_who_have_ended() -> None:
+    """Of two long ones the first waits for the second, and alone for nobody."""
+    turns = Turns(Digests(Sha256s, fewest=2))
+    first, second = turns.begin(), turns.begin()
+    waiting = asyncio.create_task(turns.taken([b"a"], lambda digest: digest, digest=first))
+    await passes()
+    assert not waiting.done()
+    other = asyncio.create_task(turns.taken([b"b"], lambda digest: digest, digest=second))
+    await passes()
+    assert (waiting.done(), other.done()) == (True, True)
+    turns.end()
+    alone = asyncio.create_task(turns.taken([b"c"], lambda digest: digest, digest=await waiting))
+    await passes()
+    assert alone.result().hexdigest() == hashlib.sha256(b"ac").hexdigest()
+
+
+async def test_an_upload_that_ended_is_not_waited_for(tmp_path: Path) -> None:
+    """Whether it was committed or given up, and however often that is said."""
+    sink = LocalSink(
+        tmp_path,
+        run_id="20260521T000000Z-0001",
+        dir_mode=0o700,
+        file_mode=0o600,
+        system=FileSystem(),
+        turns=Turns(Digests(Sha256s, fewest=2)),
+    )
+    kept, given_up, last = [await sink.begin(f"a/p/{name}.wav") for name in "kgl"]
+    await asyncio.gather(*(each.write(b"RIFF", b"more") for each in (kept, given_up, last)))
+    await kept.commit()
+    await kept.abort()
+    await given_up.abort()
+    await given_up.abort()
+    writing = asyncio.create_task(last.write(b"!"))
+    await passes()
+    assert writing.done()
+    await last.commit()
+    assert last.sha256 == hashlib.sha256(b"RIFFmore!").hexdigest()
+    assert (tmp_path / "a/p/l.wav").read_bytes() == b"RIFFmore!"
