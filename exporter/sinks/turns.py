@@ -113,14 +113,19 @@ class Turns:
     def _take(self) -> None:
         self._planned = None
         batch = self._next()
-        digests = self._digests.advance([(step.digest, step.parts) for step in batch])
+        if self._steps:
+            self._plan(asyncio.get_running_loop().call_soon(self._take))
+        try:
+            digests = self._digests.advance([(step.digest, step.parts) for step in batch])
+        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+            for step in batch:
+                step.future.set_exception(error)
+            return
         for step, digest in zip(batch, digests, strict=True):
             try:
                 step.future.set_result(step.take(digest))
             except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
                 step.future.set_exception(error)
-        if self._steps:
-            self._plan(asyncio.get_running_loop().call_soon(self._take))
 
     def _next(self) -> list[_Step]:
         batch: list[_Step] = []

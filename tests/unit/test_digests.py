@@ -126,6 +126,27 @@ async def test_nobody_waits_for_those_who_have_ended() -> None:
     assert alone.result().hexdigest() == hashlib.sha256(b"ac").hexdigest()
 
 
+class Exhausted(Digests):
+    """Has no memory for more than one content."""
+
+    def advance(self, work: Any) -> list[Digest]:
+        if len(work) > 1:
+            raise MemoryError
+        return super().advance(work)
+
+
+async def test_nobody_waits_for_what_could_not_be_hashed() -> None:
+    """Those of the batch are told, and the next ones are hashed."""
+    turns = Turns(Exhausted())
+    tasks = [
+        asyncio.create_task(turns.ended([content], lambda digest: digest.hexdigest()))
+        for content in (b"a", b"b", b"c")
+    ]
+    ends = [(await task)[0] for task in tasks]
+    assert [type(end.exception()) for end in ends[:2]] == [MemoryError] * 2
+    assert ends[2].result() == hashlib.sha256(b"c").hexdigest()
+
+
 async def test_an_upload_that_ended_is_not_waited_for(tmp_path: Path) -> None:
     """Whether it was committed or given up, and however often that is said."""
     sink = LocalSink(
