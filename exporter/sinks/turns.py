@@ -83,9 +83,9 @@ class Turns:
         self._steps.append(step)
         self._size += step.size
         if self._is_enough():
-            self._plan(loop.call_soon(self._take))
+            self._hurry(loop)
         elif self._planned is None:
-            self._plan(loop.call_later(_PATIENCE, self._take))
+            self._planned = loop.call_later(_PATIENCE, self._take)
         return await its_end(future)
 
     async def taken(self, parts: Parts, take: Callable[[Digest], T], *, digest: Digest) -> T:
@@ -105,16 +105,19 @@ class Turns:
             or 0 < self._streams <= count
         )
 
-    def _plan(self, handle: asyncio.Handle) -> None:
-        if self._planned is not None:
+    def _hurry(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In the next turn of the loop, and not later because more has come."""
+        if isinstance(self._planned, asyncio.TimerHandle):
             self._planned.cancel()
-        self._planned = handle
+            self._planned = None
+        if self._planned is None:
+            self._planned = loop.call_soon(self._take)
 
     def _take(self) -> None:
         self._planned = None
         batch = self._next()
         if self._steps:
-            self._plan(asyncio.get_running_loop().call_soon(self._take))
+            self._hurry(asyncio.get_running_loop())
         try:
             digests = self._digests.advance([(step.digest, step.parts) for step in batch])
         except BaseException as error:  # noqa: BLE001 (raised where it is waited for)

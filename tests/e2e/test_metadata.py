@@ -204,8 +204,9 @@ def test_a_damaged_lost_or_foreign_file_is_found(
     lost.unlink()
     text = changed.read_bytes()
     changed.write_bytes(text.replace(b"VOICE", b"Voice"))
-    foreign = changed.parent.parent / calls[3].id / "conversation.json"
-    foreign.parent.mkdir()
+    day = iso(calls[3].started_at)[:10]  # not always that of the other calls
+    foreign = exporter.archive / "a" / "p" / day / calls[3].id / "conversation.json"
+    foreign.parent.mkdir(parents=True)
     foreign.write_text("{}")
     checked = json.loads(exporter("verify", exporter.archive, "--json").stdout)
     found = {row["path"].split("/")[-2]: row["status"] for row in checked["differences"]}
