@@ -132,17 +132,19 @@ class Choosing(Records):
 
     def found_again(self, sizes: Iterable[tuple[str, int | None]], now: datetime) -> None:
         """The sizes of these files, None where there is none."""
-        self._db.executemany(
-            "INSERT INTO files SELECT path, ?, coalesce(modified, ?), kind FROM doubted"
-            " WHERE path = ?",
-            [(size, now.isoformat(), path) for path, size in sizes if size is not None],
-        )
+        with self._together():
+            self._db.executemany(
+                "INSERT INTO files SELECT path, ?, coalesce(modified, ?), kind FROM doubted"
+                " WHERE path = ?",
+                [(size, now.isoformat(), path) for path, size in sizes if size is not None],
+            )
 
     def refetched(self, paths: Iterable[str]) -> None:
         """A run had yet to fetch these again before they were looked at."""
-        self._db.executemany(
-            "UPDATE doubted SET refetched = 1 WHERE path = ?", [(path,) for path in paths]
-        )
+        with self._together():
+            self._db.executemany(
+                "UPDATE doubted SET refetched = 1 WHERE path = ?", [(path,) for path in paths]
+            )
 
     def choose_again(self) -> None:
         """Compare once more, and choose to read back what is there after all."""

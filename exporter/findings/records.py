@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from exporter.layout import METADATA
 from exporter.model import Conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from exporter.model import Archived, KeptMetadata, Recording
 
@@ -76,19 +77,25 @@ class Records:
         self._also(_row(*one, 1) for one in held)
 
     def _also(self, told: Iterable[tuple[object, ...]]) -> None:
-        with self._db:  # a broken manifest leaves nothing
+        self._insert_expected("INSERT", told, _ALSO)
+
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """All or nothing: a broken manifest leaves nothing. One by one rows take twice as long."""
+        with self._db:
             self._db.execute("BEGIN")
-            self._insert_expected("INSERT", told, _ALSO)
+            yield
 
     def _insert_expected(
         self, verb: str, entries: Iterable[tuple[object, ...]], conflict: str = ""
     ) -> None:
-        self._db.executemany(
-            f"{verb} INTO expected (path, bytes, sha256, account_id, project_id, conversation_id,"
-            " direction, redaction, version, duration, fetched_at, in_manifest)"
-            f" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}",
-            entries,
-        )
+        with self._together():
+            self._db.executemany(
+                f"{verb} INTO expected (path, bytes, sha256, account_id, project_id,"
+                " conversation_id, direction, redaction, version, duration, fetched_at,"
+                f" in_manifest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {conflict}",
+                entries,
+            )
 
     def expect_metadata(
         self, page: Sequence[tuple[Conversation, KeptMetadata]], *, doubted_only: bool = False
@@ -119,7 +126,8 @@ class Records:
 
     def found(self, files: Sequence[tuple[str, int, str, str]]) -> None:
         """These files are there: path, bytes, time of the last change, kind."""
-        self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
+        with self._together():
+            self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
 
 
 def _row(recording: Recording, archived: Archived, in_manifest: int) -> tuple[object, ...]:
