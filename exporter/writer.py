@@ -2,14 +2,13 @@
 
 A body of less than 2 MiB is gathered, and hashed and written in one thread hop. A longer one is
 handed on a megabyte at a time, each hashed and written in one hop: small pieces cost five to six
-times as much. What is gathered is handed on in the parts it came in: whoever needs them in one
-piece, which is a copy, makes it.
+times as much. What is gathered is handed over in the parts it came in: whoever needs them in one
+piece, which is a copy, makes it, and nobody else holds the parts any more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -18,6 +17,7 @@ from exporter.audio import WavInspector
 from exporter.errors import ErrorKind, FetchError
 from exporter.model import AudioFormat
 from exporter.sinks.base import AlreadyExistsError
+from exporter.sinks.digests import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -84,23 +84,20 @@ class Writer:
         if size >= WHOLE_BYTES:
             return await self._write_large(head, chunks, inspector, path, known)
         audio = inspector.finish()
-        if known and (digest := await _hashed(head)) in known:
+        if known and (digest := await asyncio.to_thread(digest_of, head)) in known:
             return Written(size, digest, audio, is_new=False)
         staged = await self._stage(path, head, received)
-        del head  # which nobody needs while the file is committed
         await _commit(staged)
         return Written(size, staged.sha256, audio)
 
-    async def _stage(
-        self, path: str, body: Sequence[bytes], received: Callable[[], None]
-    ) -> Staged:
+    async def _stage(self, path: str, body: list[bytes], received: Callable[[], None]) -> Staged:
         """While some are written, others may be asked for; not more than memory is meant for."""
         is_early = self._staging < _STAGED_MEANWHILE
         if is_early:
             received()
         self._staging += 1
         try:
-            staged = await self._sink.stage(path, *body)
+            staged = await self._sink.stage(path, *_handed_over(body))
         finally:
             self._staging -= 1
         if not is_early:
@@ -121,8 +118,8 @@ class Writer:
             size = 0
             parts = head
             while parts:
-                await upload.write(*parts)
                 size += _size(parts)
+                await upload.write(*_handed_over(parts))
                 parts = await _gather(chunks, inspector, GATHER_BYTES)
             audio = inspector.finish()
             is_wanted = upload.sha256 not in known
@@ -168,9 +165,11 @@ def _size(parts: Sequence[bytes]) -> int:
     return sum(map(len, parts))
 
 
-async def _hashed(body: Sequence[bytes]) -> str:
-    digest = await asyncio.to_thread(hashlib.sha256, b"".join(body))
-    return digest.hexdigest()
+def _handed_over(parts: list[bytes]) -> tuple[bytes, ...]:
+    """All of them, and none is left: many recordings wait at once, and none may do so twice."""
+    taken = tuple(parts)
+    parts.clear()
+    return taken
 
 
 def _accept_same_content(error: AlreadyExistsError, sha256: str) -> None:

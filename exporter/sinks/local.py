@@ -43,7 +43,14 @@ from exporter.sinks.walking import stat_all, walk
 from exporter.sinks.whole_sync import WholeSync
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        Sequence,
+    )
 
     from exporter.sinks.staging import StagedFile
     from exporter.sinks.turns import Turns
@@ -133,9 +140,9 @@ class LocalSink:
         """Enough for groups that are worth their sync."""
         return _STAGED
 
-    async def stage(self, path: str, *parts: bytes) -> StagedFile:
+    def stage(self, path: str, *parts: bytes) -> Coroutine[None, None, StagedFile]:
         """Hashed and written in one step."""
-        return await self._staging.stage(f"{self._place}/{path}", *parts)
+        return self._staging.stage(f"{self._place}/{path}", *parts)
 
     async def put(self, path: str, data: bytes) -> str:
         """Staged and committed."""

@@ -14,7 +14,15 @@ from exporter.model import mounted, split_mount
 from exporter.sinks.base import HeldError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
     from exporter.sinks.base import Entry, Hold, Holder, Known, Sink, Staged, Upload
 
@@ -87,10 +95,10 @@ class MountedSink:
         """The least of all."""
         return min(sink.commits_at_once for sink in self.parts)
 
-    async def stage(self, path: str, *parts: bytes) -> Staged:
+    def stage(self, path: str, *parts: bytes) -> Coroutine[None, None, Staged]:
         """Where the path leads."""
         sink, own = self._route(path)
-        return await sink.stage(own, *parts)
+        return sink.stage(own, *parts)
 
     async def put(self, path: str, data: bytes) -> str:
         """Where the path leads."""

@@ -145,10 +145,11 @@ class ObjectUpload:
 
         Waits while other recordings fill the memory that all may take.
         """
-        data = b"".join(parts)
         is_kept = self._parts is None
         if is_kept:
-            await self._room.take(self, len(data))
+            await self._room.take(self, sum(map(len, parts)))
+        data = b"".join(parts)
+        del parts
         await self._requests.make(self._write, data)
         if is_kept and self._parts is not None:
             self._room.keep(self, _PARTS_AT_ONCE * PART)

@@ -103,7 +103,9 @@ class Staging:
             future, cancelled = await self._turns.ended(parts, partial(self._stage, final, parts))
         else:
             # For each part the thread would have to wait for the interpreter.
-            future, cancelled = await ended(self._hash_and_stage, final, b"".join(parts))
+            whole = b"".join(parts)
+            del parts
+            future, cancelled = await ended(self._hash_and_stage, final, whole)
         if cancelled is None:
             return future.result()
         if future.exception() is None:

@@ -53,7 +53,9 @@ class LocalUpload:
         with translated(self._final):
             if self._turns is None:
                 # For each part the thread would have to wait for the interpreter.
-                await to_its_end(self._stream.write(b"".join(parts)))
+                whole = b"".join(parts)
+                del parts
+                await to_its_end(self._stream.write(whole))
             else:
                 await self._turns.taken(
                     parts, partial(self._file.append, parts), digest=self._file.digest

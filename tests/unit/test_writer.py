@@ -7,7 +7,7 @@ import hashlib
 import struct
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
@@ -20,12 +20,19 @@ from exporter.recorder import Recorder
 from exporter.sinks.digests import fastest
 from exporter.sinks.filesystem import FileSystem
 from exporter.sinks.local import LocalSink
+from exporter.sinks.mounted import MountedSink
+from exporter.sinks.object_upload import ObjectUpload
+from exporter.sinks.requests import Requests
+from exporter.sinks.room import Room
 from exporter.sinks.turns import Turns
 from exporter.writer import GATHER_BYTES, WHOLE_BYTES, Writer
+from tests.memory import peak_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
     from pathlib import Path
+
+    from exporter.sinks.base import Sink
 
 PATH = "acme/shop/2026-05-21/CA1/combined.redacted.wav"
 HEADER_BYTES = 44
@@ -348,3 +355,61 @@ async def test_a_file_created_for_nobody_is_removed(how: str, tmp_path: Path) ->
         await task
     assert files_in(tmp_path) == []
     await (await sink.begin(PATH)).abort()
+
+
+MANY = 5  # as many threads as the standard pool has on any machine
+PATIENCE = 60  # seconds, until what would wait for ever fails
+
+
+class WaitingForAll(FileSystem):
+    """Writes when all have come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all = threading.Barrier(MANY)
+
+    def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
+        self._all.wait(PATIENCE)
+        super().write(descriptor, *parts)
+
+
+class FullStore:
+    """Takes recordings as an object store does, when all have come; keeps none."""
+
+    def __init__(self) -> None:
+        self._requests = Requests()
+        self._room = Room(MANY * WHOLE_BYTES)
+        self._count = 0
+
+    async def begin(self, _: str) -> ObjectUpload:
+        if self._count == 0:
+            await self._room.take(self, MANY * WHOLE_BYTES)
+        self._count += 1
+        if self._count == MANY:
+            asyncio.get_running_loop().call_later(0.1, self._room.leave, self)
+        none: Any = lambda *_: None  # noqa: E731
+        return ObjectUpload(
+            self._requests, self._room, create=none, open_parts=none, check_free=none
+        )
+
+
+@pytest.mark.parametrize("size", [GATHER_BYTES, WHOLE_BYTES])
+@pytest.mark.parametrize("where", ["folder", "mounted", "store"])
+def test_what_waits_to_be_written_is_in_memory_once(size: int, where: str, tmp_path: Path) -> None:
+    """However many parts a recording came in, and however many recordings wait together."""
+    body = wav(size)
+    folders = (tmp_path / str(number) for number in range(100))
+
+    def sink() -> Sink:
+        if where == "store" and size == WHOLE_BYTES:
+            return cast("Sink", FullStore())
+        folder = sink_in(next(folders), WaitingForAll())
+        return folder if where == "folder" else MountedSink(sink_in(tmp_path), {"raw": folder})
+
+    async def write_all(writer: Writer) -> None:
+        begin = "raw/" if where == "mounted" else ""
+        paths = [f"{begin}{number}.wav" for number in range(MANY)]
+        await asyncio.gather(*(writer.write(pieces(body), path) for path in paths))
+
+    peak = peak_of(lambda: asyncio.run(write_all(Writer(sink(), max_bytes=UNLIMITED))))
+    assert MANY * size < peak < 1.4 * MANY * size
