@@ -32,6 +32,7 @@ from exporter.couriers.messages import (
 )
 from exporter.errors import DestinationError, FetchError
 from exporter.memory import settle_memory
+from exporter.sinks.digests import fastest
 from exporter.writer import Writer
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class _Service:
         async with client:
             writer = Writer(equipment.open_sink(), max_bytes=equipment.max_bytes)
             self._courier = Courier(client, writer)
-            self._line.say(Ready())
+            self._line.say(Ready(fastest().refused))
             await self._is_over.wait()
 
     def _heard(self, message: ToCourier) -> None:

@@ -55,6 +55,11 @@ _BEGIN: Final = (
 _FOR_THE_RUN: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 """Who asks for the end may ask the whole group of processes; but the run says when to stop."""
 
+_WITHOUT_LANES: Final = (
+    "Recordings are hashed by Python's hashlib, one after the other: upgrade the package"
+    " stringzilla, or remove it."
+)
+
 _log = structlog.get_logger()
 
 
@@ -100,6 +105,8 @@ class Dispatcher:
         for process in self._processes:
             await process.get_ready()
             _log.debug("courier.ready", pid=process.pid)
+        for reason in {each.digests_refused for each in self._processes} - {""}:
+            _log.error("digests.refused", reason=reason, hint=_WITHOUT_LANES)
 
     def bring(
         self,
@@ -173,6 +180,7 @@ class _Process:
     Attributes:
         errands: those that are under way, by number.
         unfinished: paths of the errands that it died with.
+        digests_refused: see `Digests`; known when it is ready.
 
     Raises:
         CourierLostError: the operating system does not allow another process.
@@ -189,6 +197,7 @@ class _Process:
             messages.FROM_COURIERS, self._heard, self._is_gone
         )
         self.unfinished: set[str] = set()
+        self.digests_refused = ""
 
     async def equip(self, equipment: Equipment) -> None:
         """Connect, and tell it what it needs."""
@@ -282,6 +291,7 @@ class _Process:
                 stopped = FetchError(ErrorKind.CANCELLED, "the run stopped meanwhile")
                 self._fail(message.number, stopped)
             case Ready():
+                self.digests_refused = message.digests_refused
                 self._is_settled.set()
 
     def _fail(self, number: int, error: Exception) -> None:

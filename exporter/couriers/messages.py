@@ -47,7 +47,13 @@ class Recall(Struct, frozen=True, tag=2, array_like=True):
 
 
 class Ready(Struct, frozen=True, tag=0, array_like=True):
-    """The first message of a courier: it can do errands."""
+    """The first message of a courier: it can do errands.
+
+    Attributes:
+        digests_refused: see `Digests`.
+    """
+
+    digests_refused: str
 
 
 class Begun(Struct, frozen=True, tag=1, array_like=True):

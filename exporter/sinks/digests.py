@@ -4,7 +4,7 @@ Each step of a digest needs the one before, so no processor can do two steps of 
 can do those of independent ones: with vectors of 512 bits sixteen digests take as long as one. On a
 processor without instructions for SHA that is five times as fast as OpenSSL (measured: 1,500
 against 240 MB/s; eight: 860). `stringzilla` does it, where it is installed (extra `fast`). It is
-tried before it is used: what differs once from `hashlib`, or is not faster, is not used.
+tried before it is used: what fails or differs from `hashlib` once, or is not faster, is not used.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import hashlib
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
-
-import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,9 +25,9 @@ _TRIED: Final = 8  # contents at once, when it is found out how fast that is
 _TRIED_BYTES: Final = 64 * 1024
 _TIMES: Final = 3  # the best counts: others use the processor, too
 _WORTH_IT: Final = 1.2  # times as fast
-_ODD_LENGTHS: Final = (0, 1, 55, 56, 63, 64, 65, 119, 128, 1000, 4095, 4096, 4097, 65535, 65536)
-
-_log = structlog.get_logger()
+_LONG: Final = 1024 * 1024 + 1
+_LENGTHS: Final = (_LONG, 0, 1, 55, 56, 63, 64, 65, 119, 128, 1000, 4095, 4097, 65535, 65536, 4096)
+_COUNTS: Final = (1, 2, _LANES - 1, _LANES)
 
 
 class Digest(Protocol):
@@ -48,15 +46,19 @@ class Digests:
     Args:
         lanes: makes a hasher of so many contents at once; None: one after the other.
         fewest: contents for which it is worth while.
+        refused: why lanes that are there cannot be used.
 
     Attributes:
         at_once: contents to give it, where there are more than that.
-        fewest: as above.
+        fewest, refused: as above.
     """
 
-    def __init__(self, lanes: Callable[[int], Any] | None = None, *, fewest: int = 2) -> None:
+    def __init__(
+        self, lanes: Callable[[int], Any] | None = None, *, fewest: int = 2, refused: str = ""
+    ) -> None:
         self._lanes = lanes
         self.fewest = fewest
+        self.refused = refused
         self.at_once = _ALONE if lanes is None else _LANES
 
     @property
@@ -70,6 +72,10 @@ class Digests:
             digest: Digest = self._lanes(1)[0]
             return digest
         return hashlib.sha256()
+
+    def goes_alone(self, digest: Digest) -> bool:
+        """Whether it was begun alone, and so gains nothing from others."""
+        return isinstance(digest, _ALONE_TYPE)
 
     def advance(self, work: Sequence[tuple[Digest | None, Parts]]) -> list[Digest]:
         """Each digest with its next parts; None: the parts are a whole content."""
@@ -101,17 +107,19 @@ def fastest() -> Digests:
     """What is fastest on this machine. Takes some milliseconds, once."""
     try:
         from stringzilla import Sha256s  # noqa: PLC0415 (only couriers need it)
-    except ImportError:
+
+        return tried(Sha256s, time.perf_counter)
+    except ModuleNotFoundError:
         return Digests()
-    return tried(Sha256s, time.perf_counter)
+    except Exception as error:  # noqa: BLE001 (whatever ails it, there is another way)
+        return Digests(refused=f"stringzilla fails: {type(error).__name__}: {error}")
 
 
 def tried(lanes: Callable[[int], Any], clock: Callable[[], float]) -> Digests:
     """With these lanes where they are right and faster, else without."""
     many = Digests(lanes, fewest=1)
-    if not _is_right(many):
-        _log.error("digests.wrong", consequence="stringzilla is not used; it should be upgraded")
-        return Digests()
+    if not all(_is_right(many, count) for count in _COUNTS):
+        return Digests(refused="stringzilla makes wrong digests")
     content = [bytes(_TRIED_BYTES)]
     alone = _seconds(clock, lambda: digest_of(content))
     together = _seconds(clock, lambda: many.advance([(None, content)] * _TRIED))
@@ -131,18 +139,21 @@ def _updated(digest: Digest, parts: Parts) -> Digest:
     return digest
 
 
-def _is_right(many: Digests) -> bool:
-    """For many lengths, whole and in two pieces, each beside other ones."""
-    noise = hashlib.shake_128(b"noise").digest(max(_ODD_LENGTHS))
-    contents = [noise[:length] for length in _ODD_LENGTHS]
+def _is_right(many: Digests, count: int) -> bool:
+    """For so many contents of odd lengths beside each other, whole and in three pieces."""
+    noise = hashlib.shake_128(b"noise").digest(_LONG)
+    contents = [noise[:length] for length in _LENGTHS[-count:]]
+    digests: list[Digest] = [many.begin(side_by_side=True) for _ in contents]
+    for third in range(3):
+        pieces = [
+            content[len(content) * third // 3 : len(content) * (third + 1) // 3]
+            for content in contents
+        ]
+        work = zip(digests, pieces, strict=True)
+        digests = many.advance([(digest, [piece]) for digest, piece in work])
+    digests += many.advance([(None, [content]) for content in contents])
     wanted = [digest_of([content]) for content in contents]
-    whole = many.advance([(None, [content]) for content in contents])
-    begun = many.advance(
-        [(many.begin(side_by_side=True), [each[: len(each) // 3]]) for each in contents]
-    )
-    rests = [[content[len(content) // 3 :]] for content in contents]
-    pieces = many.advance(list(zip(begun, rests, strict=True)))
-    return all([each.hexdigest() for each in found] == wanted for found in (whole, pieces))
+    return [digest.hexdigest() for digest in digests] == wanted * 2
 
 
 def _seconds(clock: Callable[[], float], work: Callable[[], object]) -> float:

@@ -56,16 +56,19 @@ class Turns:
         self._steps: deque[_Step] = deque()
         self._size = 0
         self._planned: asyncio.Handle | None = None
-        self._streams = 0
+        self._alone = 0  # contents that come in pieces
+        self._side_by_side = 0  # as well
 
     def begin(self) -> Digest:
         """Of a content that comes in pieces; say `end` when it has ended."""
-        self._streams += 1
-        return self._digests.begin(side_by_side=self._streams >= self._digests.fewest)
+        count = self._alone + self._side_by_side + 1
+        digest = self._digests.begin(side_by_side=count >= self._digests.fewest)
+        self._count(digest, 1)
+        return digest
 
-    def end(self) -> None:
-        """One that was begun gets no more."""
-        self._streams -= 1
+    def end(self, digest: Digest) -> None:
+        """That content has ended."""
+        self._count(digest, -1)
 
     async def ended(
         self, parts: Parts, take: Callable[[Digest], T], *, digest: Digest | None = None
@@ -80,12 +83,10 @@ class Turns:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         step = _Step(future, digest, parts, take)
-        self._steps.append(step)
-        self._size += step.size
-        if self._is_enough():
-            self._hurry(loop)
-        elif self._planned is None:
-            self._planned = loop.call_later(_PATIENCE, self._take)
+        if digest is not None and self._digests.goes_alone(digest):
+            loop.call_soon(self._do, [step])
+        else:
+            self._plan(loop, step)
         return await its_end(future)
 
     async def taken(self, parts: Parts, take: Callable[[Digest], T], *, digest: Digest) -> T:
@@ -95,6 +96,20 @@ class Turns:
             raise cancelled
         return future.result()
 
+    def _count(self, digest: Digest, change: int) -> None:
+        if self._digests.goes_alone(digest):
+            self._alone += change
+        else:
+            self._side_by_side += change
+
+    def _plan(self, loop: asyncio.AbstractEventLoop, step: _Step) -> None:
+        self._steps.append(step)
+        self._size += step.size
+        if self._is_enough():
+            self._hurry(loop)
+        elif self._planned is None:
+            self._planned = loop.call_later(_PATIENCE, self._take)
+
     def _is_enough(self) -> bool:
         count = len(self._steps)
         return (
@@ -102,7 +117,7 @@ class Turns:
             or count >= self._digests.at_once
             or self._size >= _BYTES
             # Nobody is left who could bring more of a long one.
-            or 0 < self._streams <= count
+            or 0 < self._side_by_side <= count
         )
 
     def _hurry(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -118,6 +133,9 @@ class Turns:
         batch = self._next()
         if self._steps:
             self._hurry(asyncio.get_running_loop())
+        self._do(batch)
+
+    def _do(self, batch: list[_Step]) -> None:
         try:
             digests = self._digests.advance([(step.digest, step.parts) for step in batch])
         except BaseException as error:  # noqa: BLE001 (raised where it is waited for)

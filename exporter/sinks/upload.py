@@ -74,7 +74,7 @@ class LocalUpload:
     def _end(self) -> None:
         if self._turns is not None and self._is_under_way:
             self._is_under_way = False
-            self._turns.end()
+            self._turns.end(self._file.digest)
 
     @property
     def sha256(self) -> str:

@@ -60,6 +60,22 @@ def told(document: dict[str, Any]) -> list[object]:
     return [[row.get(key) for key in keys] for row in document["results"]]
 
 
+def test_a_library_that_cannot_be_used_is_told_of(
+    exporter: Command, start_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes hashing faster and fails costs nothing but that, and the log says so, once."""
+    (exporter.folder / "libraries").mkdir()
+    (exporter.folder / "libraries/stringzilla.py").write_text(
+        "raise OSError('no such instruction')"
+    )
+    monkeypatch.syspath_prepend(exporter.folder / "libraries")
+    exporter.use_processes(2)
+    done = exporter("run", exporter.write("job.yaml", JOB), "--base-url", start_sandbox().base_url)
+    assert done.exit_code == 0, done.text
+    assert done.stderr.count("digests.refused") == 1
+    assert "stringzilla fails: OSError: no such instruction" in done.stderr
+
+
 def test_two_processes_make_the_same_archive_as_one(
     exporter: Command, start_sandbox: Callable[..., Sandbox]
 ) -> None:

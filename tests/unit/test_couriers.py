@@ -237,6 +237,6 @@ async def test_an_errand_that_is_recalled_at_once_is_answered(equipment: Equipme
         line.say(Equip(equipment))
         line.say(Errand(7, RAW, "x.wav", (), "k"))
         line.say(Recall(7))
-        assert await heard.get() == Ready()
+        assert await heard.get() == Ready("")
         assert await heard.get() == Recalled(7)
         line.close()

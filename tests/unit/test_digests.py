@@ -6,10 +6,9 @@ import asyncio
 import hashlib
 import itertools
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-import structlog.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from stringzilla import Sha256s
@@ -20,6 +19,7 @@ from exporter.sinks.local import LocalSink
 from exporter.sinks.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from exporter.sinks.digests import Digest
@@ -62,28 +62,53 @@ def test_contents_that_come_in_pieces(
     assert [digest.hexdigest() for digest in digests] == [digest_of(parts) for parts in contents]
 
 
-class Wrong:
-    """Says something else of the last of many contents."""
+class Piece(NamedTuple):
+    """What a hasher is given for one of its lanes."""
 
-    def __init__(self, lanes: int) -> None:
+    lane: int
+    lanes: int
+    size: int
+
+
+class Faulty:
+    """Makes digests that are not always right."""
+
+    def __init__(self, lanes: int, is_wrong: Callable[[Piece], bool]) -> None:
         self._hasher = Sha256s(lanes)
         self._lanes = lanes
+        self._is_wrong = is_wrong
 
     def __getitem__(self, lane: int) -> Any:
-        return self._hasher[lane if lane < 10 else 0]
+        return self._hasher[lane]
 
     def __setitem__(self, lane: int, digest: Any) -> None:
         self._hasher[lane] = digest
 
     def update(self, chunks: list[bytes]) -> None:
-        self._hasher.update(chunks)
+        self._hasher.update([self._hashed(*each) for each in enumerate(chunks)])
+
+    def _hashed(self, lane: int, chunk: bytes) -> bytes:
+        return chunk + b"!" * self._is_wrong(Piece(lane, self._lanes, len(chunk)))
 
 
-def test_what_is_wrong_once_is_not_used() -> None:
-    """It is tried with contents of odd lengths first, and that is told."""
-    with structlog.testing.capture_logs() as logs:
-        assert not tried(Wrong, lambda: 0.0).side_by_side
-    assert [entry["event"] for entry in logs] == ["digests.wrong"]
+@pytest.mark.parametrize(
+    "is_wrong",
+    [
+        lambda piece: piece.lane == 15,
+        lambda piece: piece.lane == 9,
+        lambda piece: piece.lanes == 1,
+        lambda piece: piece.lanes == 16 and piece.lane == 3,
+        lambda piece: piece.size == 55,
+        lambda piece: piece.size > 500_000,
+        lambda piece: 200_000 < piece.size < 500_000,
+    ],
+    ids=["last lane", "tenth lane", "one alone", "sixteen", "length", "long", "in pieces"],
+)
+def test_what_is_wrong_once_is_not_used(is_wrong: Callable[[Piece], bool]) -> None:
+    """It is tried first: with few and many contents, short and long ones, whole and in pieces."""
+    found = tried(lambda lanes: Faulty(lanes, is_wrong), lambda: 0.0)
+    assert (found.side_by_side, found.refused) == (False, "stringzilla makes wrong digests")
+    assert not tried(lambda lanes: Faulty(lanes, lambda _: False), lambda: 0.0).refused
 
 
 @pytest.mark.parametrize(
@@ -100,9 +125,32 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """One content after the other, with what Python has."""
     monkeypatch.setitem(sys.modules, "stringzilla", None)
     found = fastest.__wrapped__()
-    assert not found.side_by_side
+    assert (found.side_by_side, found.refused) == (False, "")
     (digest,) = found.advance([(None, [b"a", b"bc"])])
     assert digest.hexdigest() == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("library", "reason"),
+    [
+        (
+            "def Sha256s(lanes): raise OSError('no such instruction')",
+            "OSError: no such instruction",
+        ),
+        ("raise ImportError('not for this machine')", "ImportError: not for this machine"),
+        ("", "ImportError: cannot import name 'Sha256s'"),
+    ],
+)
+def test_a_library_that_fails(
+    library: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ails it, recordings are hashed without it, and it is said why."""
+    (tmp_path / "stringzilla.py").write_text(library)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "stringzilla")
+    found = fastest.__wrapped__()
+    assert not found.side_by_side
+    assert found.refused.startswith(f"stringzilla fails: {reason}")
 
 
 async def passes(turns: int = 8) -> None:
@@ -112,7 +160,7 @@ async def passes(turns: int = 8) -> None:
 
 async def test_nobody_waits_for_those_who_have_ended() -> None:
     """Of two long ones the first waits for the second, and alone for nobody."""
-    turns = Turns(Digests(Sha256s, fewest=2))
+    turns = Turns(Digests(Sha256s, fewest=1))
     first, second = turns.begin(), turns.begin()
     waiting = asyncio.create_task(turns.taken([b"a"], lambda digest: digest, digest=first))
     await passes()
@@ -120,10 +168,26 @@ async def test_nobody_waits_for_those_who_have_ended() -> None:
     other = asyncio.create_task(turns.taken([b"b"], lambda digest: digest, digest=second))
     await passes()
     assert (waiting.done(), other.done()) == (True, True)
-    turns.end()
+    turns.end(await other)
     alone = asyncio.create_task(turns.taken([b"c"], lambda digest: digest, digest=await waiting))
     await passes()
     assert alone.result().hexdigest() == hashlib.sha256(b"ac").hexdigest()
+
+
+async def test_who_was_begun_alone_waits_for_nobody() -> None:
+    """It would gain nothing; and those who wait for each other are not disturbed by it."""
+    turns = Turns(Digests(Sha256s, fewest=2))
+    alone, first, second = turns.begin(), turns.begin(), turns.begin()
+    waiting = asyncio.create_task(turns.taken([b"a"], lambda digest: digest, digest=first))
+    await passes()
+    hashed = asyncio.create_task(turns.taken([b"b"], lambda digest: digest, digest=alone))
+    await passes()
+    assert (waiting.done(), hashed.done()) == (False, True)
+    other = asyncio.create_task(turns.taken([b"c"], lambda digest: digest, digest=second))
+    await passes()
+    assert [task.result().hexdigest() for task in (hashed, waiting, other)] == [
+        hashlib.sha256(content).hexdigest() for content in (b"b", b"a", b"c")
+    ]
 
 
 class Exhausted(Digests):
