@@ -1,7 +1,7 @@
 """The same work done by us and by the peers that this machine has: fetch, hash, keep, on loopback.
 
-    python benchmarks/downloads.py [--quick] [--folder FOLDER] [--rounds N] [--only NAME,NAME]
-                                   [--sizes SIZE,SIZE] [--places disk,memory]
+    python benchmarks/downloads.py [--quick] [--times N] [--folder FOLDER] [--rounds N]
+                                   [--only NAME,NAME] [--sizes SIZE,SIZE] [--places disk,memory]
                                    [--json FILE] [--svg FILE]
 
 nginx serves WAV files of 64 KiB, 1 MiB and 8 MiB. In each round every contestant fetches all of
@@ -344,6 +344,7 @@ def main() -> None:
     """Serve, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of the files, two rounds")
+    parser.add_argument("--times", type=int, default=1, help="so many times as many files")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="contestants, separated by commas")
     parser.add_argument("--sizes", default="", help="such as 64KiB,8MiB")
@@ -353,7 +354,10 @@ def main() -> None:
     parser.add_argument("--svg", type=Path)
     arguments = parser.parse_args()
     chosen = [name for name in WORK if not arguments.sizes or name in arguments.sizes.split(",")]
-    work = {name: (WORK[name][0], WORK[name][2 if arguments.quick else 1]) for name in chosen}
+    work = {
+        name: (WORK[name][0], WORK[name][2 if arguments.quick else 1] * arguments.times)
+        for name in chosen
+    }
     served = work | {f"one-{name}": (size, 1) for name, (size, _) in work.items()}
     rounds = 2 if arguments.quick else arguments.rounds
     with tempfile.TemporaryDirectory(prefix="served-", dir=_memory()) as source:
