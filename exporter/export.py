@@ -206,6 +206,7 @@ class _Run:
             order=self._order(),
             stop=self.stop.hurry,
             now=self.job.now(),
+            on_new=self.courier.begin,
         )
         _log.info(
             "run.planned",

@@ -148,6 +148,7 @@ async def plan_into(
     archive: Ledger | None = None,
     stop: asyncio.Event | None = None,
     now: datetime | None = None,
+    on_new: Callable[[], None] = lambda: None,
 ) -> Totals:
     """Enter every recording of the spool with what is to be done about it, then what was pending.
 
@@ -164,8 +165,9 @@ async def plan_into(
         archive: the ledger that knows what is archived, if that is another one.
         stop: once set, nothing more is hashed, and what is left of the spool is not entered.
         now: what is missing is noted with this time; None: it is now.
+        on_new: called whenever some are found that are to be fetched.
     """
-    planning = _Planning(ledger, thread, sink, settings, layout, partitions, archive, stop)
+    planning = _Planning(ledger, thread, sink, settings, layout, partitions, archive, stop, on_new)
     duplicates = 0
     choice = choice_of(settings)
     for window, conversations in spool.batches(_BATCH):
@@ -194,6 +196,7 @@ class _Planning:
     partitions: Partitions
     archive: Ledger | None
     stop: asyncio.Event | None
+    on_new: Callable[[], None]
 
     async def enter(
         self, wanted: Sequence[Recording], *, window: int = 0, carried_over: bool = False
@@ -222,6 +225,8 @@ class _Planning:
             _decided(one, decide(one.archived, size, is_sound=is_sound, refresh=export.refresh))
             for one, (size, is_sound) in zip(looked, found, strict=True)
         ]
+        if any(outcome is None for _, _, outcome in decisions):
+            self.on_new()
         repeated = await self.thread.run(self.ledger.plan, decisions, carried_over=carried_over)
         if window:
             numbers = {one.conversation for one in looked}

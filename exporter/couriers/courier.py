@@ -32,6 +32,13 @@ class Delivery(Struct, frozen=True):
 class Brings(Protocol):
     """Whoever makes attempts."""
 
+    def begin(self) -> None:
+        """Begin to get ready, for there is going to be something to bring.
+
+        Raises:
+            CourierLostError: attempts never can begin.
+        """
+
     async def get_ready(self) -> None:
         """Return when attempts can begin at once; to be called before the first.
 
@@ -78,6 +85,9 @@ class Courier:
     def __init__(self, client: Client, writer: Writer) -> None:
         self._client = client
         self._writer = writer
+
+    def begin(self) -> None:
+        """It is ready."""
 
     async def get_ready(self) -> None:
         """It is."""

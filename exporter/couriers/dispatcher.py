@@ -89,22 +89,32 @@ class Dispatcher:
         self._locks = locks
         self._check = check
         self._processes: list[_Process] = []
+        self._is_ready = False
+
+    def begin(self) -> None:
+        """Start the processes: until they can do errands, the run may do something else.
+
+        Raises:
+            CourierLostError: one cannot be started.
+        """
+        while len(self._processes) < self._count:
+            self._processes.append(_Process(self._locks))
 
     async def get_ready(self) -> None:
-        """Start the processes.
+        """Wait for the processes.
 
         Raises:
             CourierLostError: one cannot be started, or ends at once.
         """
-        if self._processes:
+        if self._is_ready:
             return
-        for _ in range(self._count):
-            self._processes.append(_Process(self._locks))
+        self.begin()
         for process in self._processes:
             await process.equip(self._equipment)
         for process in self._processes:
             await process.get_ready()
             _log.debug("courier.ready", pid=process.pid)
+        self._is_ready = True
         for reason in {each.digests_refused for each in self._processes} - {""}:
             _log.error("digests.refused", reason=reason, hint=_WITHOUT_LANES)
 
