@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exporter import log
 from exporter.asking import Asker
-from exporter.client import Client, Timeouts
+from exporter.client import Client
+from exporter.connections import Timeouts
 from exporter.couriers.courier import Courier
 from exporter.credentials import Credentials
 from exporter.fetch import Fetcher

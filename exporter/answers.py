@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Self
 
+    from exporter.connections import Answer
+    from exporter.model import Piece
+
 JSON = "application/json"
-CORRELATION_HEADER = "X-PolyAI-Correlation-Id"
 _MAX_ERROR_BODY = 64 * 1024
 _MAX_MESSAGE = 300
 _MAX_WORD = 100  # of codes and ids; the documented ones have about 40 characters
@@ -102,9 +104,7 @@ class Body:
 
     __slots__ = ("_content", "_received", "_secret", "_status", "content_length", "correlation_id")
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, correlation_id: str | None, secret: str
-    ) -> None:
+    def __init__(self, response: Answer, correlation_id: str | None, secret: str) -> None:
         self._content = response.content
         self._status = response.status
         self._secret = secret
@@ -112,7 +112,7 @@ class Body:
         self.content_length = response.content_length
         self.correlation_id = correlation_id
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[Piece]:
         """The bytes as they arrive, in pieces of up to some 100 KiB; to be read once.
 
         Raises:
@@ -124,7 +124,7 @@ class Body:
         """See `chunks`."""
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> Piece:
         """See `chunks`."""
         content = self._content
         is_whole = self._received == self.content_length
@@ -200,9 +200,7 @@ def kind_of_foreign(error: aiohttp.ClientError | OSError) -> tuple[ErrorKind, st
     )
 
 
-async def error_of(
-    response: aiohttp.ClientResponse, correlation_id: str | None, secret: str
-) -> FetchError:
+async def error_of(response: Answer, correlation_id: str | None, secret: str) -> FetchError:
     """What an answer other than 200 means."""
     status = response.status
     try:
@@ -244,7 +242,7 @@ def _kind_of(status: int, envelope: _Envelope | None) -> ErrorKind:
     return ErrorKind.UNEXPECTED_STATUS
 
 
-def is_plainly(response: aiohttp.ClientResponse, accept: str) -> bool:
+def is_plainly(response: Answer, accept: str) -> bool:
     """Whether an answer is what was asked for at a glance; most are, others are looked into."""
     headers = response.headers
     return (
@@ -255,14 +253,14 @@ def is_plainly(response: aiohttp.ClientResponse, accept: str) -> bool:
 
 
 async def refuse_other_content(
-    response: aiohttp.ClientResponse, correlation_id: str | None, secret: str, *, accept: str
+    response: Answer, correlation_id: str | None, secret: str, *, accept: str
 ) -> None:
     """A 200 may carry a gateway's page or a JSON error: say so instead of "not a WAV file".
 
     The bytes decide in the end; a type that is merely unusual or missing passes here.
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    kind = response.content_type.lower()
+    kind = response.headers.get(CONTENT_TYPE, "").partition(";")[0].strip().lower()
     if kind in _TEXTS - {accept}:
         found = f"{kind}: {describe(await beginning(response), secret)}"
     elif encoding not in {"", "identity"}:
@@ -277,7 +275,7 @@ async def refuse_other_content(
     )
 
 
-async def beginning(response: aiohttp.ClientResponse) -> bytes:
+async def beginning(response: Answer) -> bytes:
     """The first part of a body that should be short."""
     body = b""
     while len(body) < _MAX_ERROR_BODY:

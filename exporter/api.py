@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.asking import Asker
-from exporter.client import Client, Timeouts
+from exporter.client import Client
+from exporter.connections import Timeouts
 from exporter.listing import Listing
 from exporter.retry import RetryPolicy
 from exporter.throttle import Throttle

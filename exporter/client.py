@@ -1,7 +1,8 @@
 """The API over aiohttp: one connection pool, one request at a time, and recordings as they come.
 
 The key goes into one header of one request to one origin: redirects are not followed, cookies are
-not kept. What answers and failures mean is decided in `answers`.
+not kept. What answers and failures mean is decided in `answers`. Recordings come over connections
+without a session around each request (`connections`), where no proxy stands in between.
 
 Source of paths, headers and queries: the vendor's API reference, "Get conversation audio", of both
 surfaces.
@@ -16,7 +17,7 @@ import ssl
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -27,7 +28,6 @@ from yarl import URL
 
 from exporter import __version__
 from exporter.answers import (
-    CORRELATION_HEADER,
     Body,
     error_of,
     is_plainly,
@@ -36,6 +36,7 @@ from exporter.answers import (
     translation,
     word,
 )
+from exporter.connections import CORRELATION_HEADER, Connections
 from exporter.errors import ConfigError, PolicyError
 from exporter.hidden import no_authorities
 from exporter.model import Redaction, Surface
@@ -44,12 +45,13 @@ with no_authorities():
     import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
+    from exporter.connections import Answer, Timeouts
     from exporter.model import Direction, Recording
 
 AUDIO = "audio/wav"
@@ -62,14 +64,6 @@ _CONVERSATIONS = {
     # The newer surface names the project "agent" and derives the account from the key.
     Surface.AGENTS_V1: "/v1/agents/{project}/conversations/",
 }
-
-
-class Timeouts(Struct, frozen=True):
-    """Seconds; `read` is the longest time without a byte."""
-
-    connect: float
-    read: float
-    total: float
 
 
 class Greeting(Struct, frozen=True):
@@ -120,24 +114,28 @@ class Client:
         self._proxies = {URL(each).origin(): _proxy_for(each) for each in (origin, *other_origins)}
         self._proxy = self._proxies[self._own]
         needs_tls = ca_file is not None or any(each.scheme == "https" for each in self._proxies)
-        self._tls = _tls_context(ca_file) if needs_tls else True
+        self._tls = _tls_context(ca_file) if needs_tls else None
+        self._headers = {
+            # Audio does not compress, and sizes must mean what they say.
+            "Accept-Encoding": "identity",
+            "User-Agent": f"exporter/{__version__}",
+        }
+        told = {"Host": self._own.host_port_subcomponent, "Accept": AUDIO, **self._headers}
+        self._fields = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+        self._connections: Connections | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
         self._session = aiohttp.ClientSession(
             # The worker pool bounds the number of connections; a second bound would only hide it.
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls),
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls or True),
             timeout=aiohttp.ClientTimeout(
                 total=self._timeouts.total,
                 connect=self._timeouts.connect,
                 sock_read=self._timeouts.read,
             ),
-            headers={
-                # Audio does not compress, and sizes must mean what they say.
-                "Accept-Encoding": "identity",
-                "User-Agent": f"exporter/{__version__}",
-            },
+            headers=self._headers,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_BUFFER_SIZE,
@@ -147,6 +145,8 @@ class Client:
         # When a kept connection breaks, aiohttp sends a second request on its own: uncounted, and
         # past every limit. There is no public switch; a test on the wire tells if this one goes.
         self._session._retry_connection = False  # noqa: SLF001
+        if self.proxy is None:
+            self._connections = Connections(self._own, self._tls, self._timeouts)
         return self
 
     async def __aexit__(
@@ -156,6 +156,9 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Close all connections."""
+        connections, self._connections = self._connections, None
+        if connections is not None:
+            await connections.close()
         if self._session is not None:
             await self._session.close()
 
@@ -169,7 +172,12 @@ class Client:
             PolicyError: it would be a request for raw audio, and there are to be none.
         """
         self.check(recording)
-        return self._asked(self._url(recording), self._proxy, api_key, AUDIO)
+        target = self._target(recording)
+        if self._connections is None:
+            url = URL(f"{self._own}{target}", encoded=True)
+            return self._asked(url, self._proxy, api_key, AUDIO)
+        request = f"GET {target} HTTP/1.1\r\n{self._fields}x-api-key: {api_key}\r\n\r\n"
+        return _Asked(partial(self._connections.ask, request.encode(), AUDIO), api_key, AUDIO)
 
     def check(self, recording: Recording) -> None:
         """Before a request is sent for it, by whomever.
@@ -202,7 +210,16 @@ class Client:
     def _asked(self, url: URL, proxy: _Proxy, api_key: str, accept: str) -> _Asked:
         if self._session is None:
             raise RuntimeError("use the client as a context manager")
-        return _Asked(self._session, url, proxy, api_key, accept)
+        address, proxy_headers = proxy
+        send = partial(
+            self._session.get,
+            url,
+            headers={"x-api-key": api_key, "Accept": accept},
+            allow_redirects=False,
+            proxy=address,
+            proxy_headers=proxy_headers,
+        )
+        return _Asked(send, api_key, accept)
 
     @property
     def proxy(self) -> URL | None:
@@ -228,30 +245,29 @@ class Client:
         date = _moment(response.headers.get("Date", ""))
         return Greeting(response.status, date, time.monotonic() - began)
 
-    def _url(self, recording: Recording) -> URL:
-        conversations, path = _conversations(
+    def _target(self, recording: Recording) -> str:
+        path, query = _conversations(
             self._conversations,
             recording.account_id,
             recording.project_id,
             recording.direction,
             recording.redaction,
         )
-        path = f"{path}{_quoted(recording.conversation_id)}/audio"
-        return conversations.with_path(path, encoded=True, keep_query=True)
+        return f"{path}{_quoted(recording.conversation_id)}/audio?{query}"
 
 
 @lru_cache(_PROJECTS)
 def _conversations(
     template: str, account: str, project: str, direction: Direction, redaction: Redaction
-) -> tuple[URL, str]:
-    """Under which address a project's recordings of one variant are, and its path.
+) -> tuple[str, str]:
+    """Below which path a project's recordings are, and the query for one variant.
 
     To parse an address takes longer than all else that is done to ask for a recording.
     """
     place = template.format(account=_quoted(account), project=_quoted(project))
     redacted = "true" if redaction is Redaction.REDACTED else "false"
     url = URL(f"{place}?direction={direction}&redacted={redacted}", encoded=True)
-    return url, url.raw_path
+    return url.raw_path, url.raw_query_string
 
 
 def _quoted(identifier: str) -> str:
@@ -263,29 +279,18 @@ def _quoted(identifier: str) -> str:
 class _Asked:
     """One request while it lasts. A class, for generators cost a small recording a twentieth."""
 
-    __slots__ = ("_accept", "_api_key", "_proxy", "_response", "_session", "_url")
+    __slots__ = ("_accept", "_api_key", "_response", "_send")
 
-    def __init__(
-        self, session: aiohttp.ClientSession, url: URL, proxy: _Proxy, api_key: str, accept: str
-    ) -> None:
-        self._session = session
-        self._url = url
-        self._proxy = proxy
+    def __init__(self, send: Callable[[], Awaitable[Answer]], api_key: str, accept: str) -> None:
+        self._send = send
         self._api_key = api_key
         self._accept = accept
-        self._response: aiohttp.ClientResponse | None = None
+        self._response: Answer | None = None
 
     async def __aenter__(self) -> Body:
         key = self._api_key
-        proxy, proxy_headers = self._proxy
         try:
-            response = self._response = await self._session.get(
-                self._url,
-                headers={"x-api-key": key, "Accept": self._accept},
-                allow_redirects=False,
-                proxy=proxy,
-                proxy_headers=proxy_headers,
-            )
+            response = self._response = await self._send()
         except (aiohttp.ClientError, OSError) as error:
             raise translation(error, key) from None
         correlation_id = word(response.headers.get(CORRELATION_HEADER), key)
@@ -293,9 +298,7 @@ class _Asked:
             await self._look_into(response, correlation_id)
         return Body(response, correlation_id, key)
 
-    async def _look_into(
-        self, response: aiohttp.ClientResponse, correlation_id: str | None
-    ) -> None:
+    async def _look_into(self, response: Answer, correlation_id: str | None) -> None:
         try:
             with translated(self._api_key, response.status, correlation_id):
                 await self._check(response, correlation_id)
@@ -303,7 +306,7 @@ class _Asked:
             response.close()
             raise
 
-    async def _check(self, response: aiohttp.ClientResponse, correlation_id: str | None) -> None:
+    async def _check(self, response: Answer, correlation_id: str | None) -> None:
         if response.status != HTTPStatus.OK:
             raise await error_of(response, correlation_id, self._api_key)
         await refuse_other_content(response, correlation_id, self._api_key, accept=self._accept)

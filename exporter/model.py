@@ -19,6 +19,9 @@ from msgspec.json import Encoder
 
 from exporter.errors import ErrorKind, Location
 
+Piece = bytes | bytearray | memoryview
+"""A part of a body, or of a file."""
+
 if TYPE_CHECKING:
     from exporter.errors import FetchError
 

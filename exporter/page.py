@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import ijson
 from msgspec import Struct
 
 from exporter.errors import ErrorKind, FetchError
+
+if TYPE_CHECKING:
+    from exporter.model import Piece
 
 _MIB: Final = 1024 * 1024
 _MOST_ENTRIES: Final = 100_000  # of a page: far more than were asked for
@@ -76,7 +79,7 @@ class PageReader:
         self._received = 0
         self._since_last = 0
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: Piece) -> None:
         """The next bytes.
 
         Raises:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from exporter.audio import WavInspector
 from exporter.errors import ErrorKind, FetchError
-from exporter.model import AudioFormat
+from exporter.model import AudioFormat, Piece
 from exporter.sinks.base import AlreadyExistsError
 from exporter.sinks.digests import digest_of
 
@@ -60,7 +60,7 @@ class Writer:
 
     async def write(
         self,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[Piece],
         path: str,
         *,
         known: Collection[str] = (),
@@ -90,7 +90,7 @@ class Writer:
         await _commit(staged)
         return Written(size, staged.sha256, audio)
 
-    async def _stage(self, path: str, body: list[bytes], received: Callable[[], None]) -> Staged:
+    async def _stage(self, path: str, body: list[Piece], received: Callable[[], None]) -> Staged:
         """While some are written, others may be asked for; not more than memory is meant for."""
         is_early = self._staging < _STAGED_MEANWHILE
         if is_early:
@@ -106,8 +106,8 @@ class Writer:
 
     async def _write_large(
         self,
-        head: list[bytes],
-        chunks: AsyncIterator[bytes],
+        head: list[Piece],
+        chunks: AsyncIterator[Piece],
         inspector: WavInspector,
         path: str,
         known: Collection[str],
@@ -147,10 +147,10 @@ async def _commit(staged: Staged) -> None:
 
 
 async def _gather(
-    chunks: AsyncIterator[bytes], inspector: WavInspector, enough: int
-) -> list[bytes]:
+    chunks: AsyncIterator[Piece], inspector: WavInspector, enough: int
+) -> list[Piece]:
     """The next so many bytes at least, or what is left; inspected on the way."""
-    parts: list[bytes] = []
+    parts: list[Piece] = []
     size = 0
     async for chunk in chunks:
         inspector.feed(chunk)
@@ -161,11 +161,11 @@ async def _gather(
     return parts
 
 
-def _size(parts: Sequence[bytes]) -> int:
+def _size(parts: Sequence[Piece]) -> int:
     return sum(map(len, parts))
 
 
-def _handed_over(parts: list[bytes]) -> tuple[bytes, ...]:
+def _handed_over(parts: list[Piece]) -> tuple[Piece, ...]:
     """All of them, and none is left: many recordings wait at once, and none may do so twice."""
     taken = tuple(parts)
     parts.clear()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from exporter.client import Client, Timeouts
+from exporter.client import Client
+from exporter.connections import Timeouts
 from exporter.errors import FetchError
 from exporter.model import Direction, Recording, Redaction, Surface
 from exporter.sandbox import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from exporter.client import Timeouts
+from exporter.connections import Timeouts
 from exporter.errors import ConfigError
 from exporter.model import Surface
 from exporter.sinks.digests import fastest

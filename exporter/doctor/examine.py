@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from exporter.client import Client, Timeouts
+from exporter.client import Client
+from exporter.connections import Timeouts
 from exporter.doctor import access, machine
 from exporter.doctor.destination import destinations
 from exporter.doctor.findings import Check, State

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
+    from exporter.model import Piece
+
 HOLDER_PATH: Final = "_exporter/holder.json"  # who holds the archive
 STALE_AFTER: Final = 120.0  # seconds without a sign of life after which a holder counts as dead
 BEAT_EVERY: Final = 15.0  # seconds between two signs of life
@@ -164,7 +166,7 @@ class Staged(Protocol):
 class Upload(Staged, Protocol):
     """One that arrives in pieces."""
 
-    async def write(self, *parts: bytes | bytearray) -> None:
+    async def write(self, *parts: Piece) -> None:
         """Append bytes, in as many parts as they came in; best a megabyte or so at a time.
 
         Raises:
@@ -208,7 +210,7 @@ class Sink(Protocol):
     async def holder(self) -> Holder | None:
         """Who seems to hold the archive; only looks."""
 
-    async def stage(self, path: str, *parts: bytes) -> Staged:
+    async def stage(self, path: str, *parts: Piece) -> Staged:
         """A small file, all of it, in as many parts as it came in; what is left is to commit it.
 
         Raises:

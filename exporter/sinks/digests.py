@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Parts = Sequence[bytes | bytearray]
+    from exporter.model import Piece
+
+    Parts = Sequence[Piece]
 
 _ALONE: Final = 2  # contents, one after the other: a turn costs a tenth of a small file
 _LANES: Final = 16  # contents at once
@@ -25,6 +27,8 @@ _TRIED: Final = 8  # contents at once, when it is found out how fast that is
 _TRIED_BYTES: Final = 64 * 1024
 _TIMES: Final = 3  # the best counts: others use the processor, too
 _WORTH_IT: Final = 1.2  # times as fast
+_SMALL: Final = 256 * 1024  # bytes
+_FEW: Final = 2
 _LONG: Final = 1024 * 1024 + 1
 _LENGTHS: Final = (_LONG, 0, 1, 55, 56, 63, 64, 65, 119, 128, 1000, 4095, 4097, 65535, 65536, 4096)
 _COUNTS: Final = (1, 2, _LANES - 1, _LANES)
@@ -33,7 +37,7 @@ _COUNTS: Final = (1, 2, _LANES - 1, _LANES)
 class Digest(Protocol):
     """Of a content so far."""
 
-    def update(self, data: bytes | bytearray, /) -> object:
+    def update(self, data: Piece, /) -> object:
         """Go on with these bytes."""
 
     def hexdigest(self) -> str:
@@ -93,7 +97,7 @@ class Digests:
             for lane, number in enumerate(together):
                 if (begun := work[number][0]) is not None:
                     hasher[lane] = begun
-            hasher.update([b"".join(work[number][1]) for number in together])
+            hasher.update([in_one_piece(work[number][1]) for number in together])
             for lane, number in enumerate(together):
                 found[number] = hasher[lane]
         return [digest for digest in found if digest is not None]
@@ -128,9 +132,29 @@ def tried(lanes: Callable[[int], Any], clock: Callable[[], float]) -> Digests:
     return Digests(lanes, fewest=int(worth) + 1) if worth < _TRIED else Digests()
 
 
+def is_small(parts: Parts) -> bool:
+    """Whether a file is written faster than a thread is woken; others go their own way."""
+    return sum(map(len, parts)) <= _SMALL
+
+
+def few(parts: Parts) -> Parts:
+    """The same, for a thread, which for each part would have to wait for the interpreter."""
+    return parts if len(parts) <= _FEW else [b"".join(parts)]
+
+
+def in_one_piece(parts: Parts) -> Piece:
+    """All of them; copied only where there are several."""
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def hashed(parts: Parts) -> Digest:
+    """The digest of one whole content."""
+    return _updated(hashlib.sha256(), parts)
+
+
 def digest_of(parts: Parts) -> str:
-    """The hexadecimal digest of one whole content."""
-    return _updated(hashlib.sha256(), parts).hexdigest()
+    """The same, hexadecimal."""
+    return hashed(parts).hexdigest()
 
 
 def _updated(digest: Digest, parts: Parts) -> Digest:

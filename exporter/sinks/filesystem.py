@@ -23,6 +23,7 @@ from exporter.sinks import whole_sync
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from exporter.model import Piece
     from exporter.sinks.digests import Digest, Parts
 
     StrPath = str | Path
@@ -49,8 +50,10 @@ _ADVICE: Final = {
     errno.EMFILE: "Too many open files: lower the concurrency or raise `ulimit -n`.",
 }
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_DIRECT: Final[int] = getattr(os, "O_DIRECT", 0)
 _PERMISSIONS: Final = 0o777
 _MOST_PARTS: Final = 256  # written by one system call; Linux and macOS take 1,024
+_SECTOR: Final = 4096  # bytes; of what is written around the cache, a multiple of it
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
 
@@ -59,10 +62,12 @@ class FileSystem:
 
     def __init__(self) -> None:
         self._uncut: set[int] = set()  # modes that the umask leaves as they are
+        self._around: set[int] = set()  # descriptors of files that are written around the cache
 
     def create(self, path: StrPath, mode: int) -> int:
         """A new file, open for writing; fails where there is one."""
         descriptor = os.open(path, _CREATE, mode)
+        self._around.discard(descriptor)  # which another file had
         if mode not in self._uncut:
             if stat.S_IMODE(os.fstat(descriptor).st_mode) == mode:
                 self._uncut.add(mode)
@@ -70,8 +75,21 @@ class FileSystem:
                 os.fchmod(descriptor, mode)
         return descriptor
 
-    def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
+    def go_around_cache(self, descriptor: int) -> None:
+        """What is written to a new file from now on need not be copied into the system's cache.
+
+        Only where that is known to be good; and each part only for as long as its length and its
+        place in memory allow it.
+        """
+        if whole_sync.is_disk(descriptor):
+            with contextlib.suppress(OSError):  # this file system cannot do it
+                _set_direct(descriptor, direct=True)
+                self._around.add(descriptor)
+
+    def write(self, descriptor: int, *parts: Piece) -> None:
         """All of the parts, where the system call alone may write less."""
+        if descriptor in self._around and not (parts := self._write_around(descriptor, parts)):
+            return
         if len(parts) > _MOST_PARTS:
             parts = (b"".join(parts),)
         written = os.writev(descriptor, parts)
@@ -82,6 +100,27 @@ class FileSystem:
             rest, written = memoryview(part)[written:], 0
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+
+    def _write_around(self, descriptor: int, parts: tuple[Piece, ...]) -> tuple[Piece, ...]:
+        """Write what can be written so; returns the rest, with which it is over."""
+        last = memoryview(parts[-1])
+        whole = len(last) - len(last) % _SECTOR
+        written = 0
+        if not any(len(part) % _SECTOR for part in parts[:-1]):
+            try:
+                written = os.writev(descriptor, (*parts[:-1], last[:whole]))
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+        rest = []
+        for part in parts:
+            if written < len(part):
+                rest.append(memoryview(part)[written:])
+            written = max(0, written - len(part))
+        if rest:
+            self._around.discard(descriptor)
+            _set_direct(descriptor, direct=False)
+        return tuple(rest)
 
     def sync(self, descriptor: int) -> None:
         """Return when the file's content is on the medium itself."""
@@ -156,7 +195,7 @@ class HashingFile(io.FileIO):
         self._system = system
         self.digest: Digest = hashlib.sha256()
 
-    def write(self, *parts: bytes | bytearray) -> int:  # type: ignore[override]
+    def write(self, *parts: Piece) -> int:  # type: ignore[override]
         """All of the parts; returns how many bytes they are."""
         for part in parts:
             self.digest.update(part)
@@ -167,6 +206,12 @@ class HashingFile(io.FileIO):
         """Parts that somebody else has hashed."""
         self._system.write(self.fileno(), *parts)
         self.digest = digest
+
+
+def _set_direct(descriptor: int, *, direct: bool) -> None:
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    flags = flags | _DIRECT if direct else flags & ~_DIRECT
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from exporter.model import Piece
     from exporter.sinks.staging import StagedFile
     from exporter.sinks.turns import Turns
 
@@ -140,7 +141,7 @@ class LocalSink:
         """Enough for groups that are worth their sync."""
         return _STAGED
 
-    def stage(self, path: str, *parts: bytes) -> Coroutine[None, None, StagedFile]:
+    def stage(self, path: str, *parts: Piece) -> Coroutine[None, None, StagedFile]:
         """Hashed and written in one step."""
         return self._staging.stage(f"{self._place}/{path}", *parts)
 
@@ -160,6 +161,7 @@ class LocalSink:
         """Open the temporary file."""
         final = self.root / path
         file = await self._created(final)
+        self._system.go_around_cache(file.fileno())
         return LocalUpload(
             file, final, publish=self._publish, discard=self._discard, turns=self._turns
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exporter.model import mounted, split_mount
+from exporter.model import Piece, mounted, split_mount
 from exporter.sinks.base import HeldError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class MountedSink:
         """The least of all."""
         return min(sink.commits_at_once for sink in self.parts)
 
-    def stage(self, path: str, *parts: bytes) -> Coroutine[None, None, Staged]:
+    def stage(self, path: str, *parts: Piece) -> Coroutine[None, None, Staged]:
         """Where the path leads."""
         sink, own = self._route(path)
         return sink.stage(own, *parts)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from obstore import Attributes, GetResult, ObjectMeta
 
     from exporter.address import StoreAddress
+    from exporter.model import Piece
     from exporter.sinks.base import Holder, Known
     from exporter.sinks.store_options import StoreOptions
 
@@ -98,7 +99,7 @@ class ObjectStoreSink:
         """Each by itself, and in memory until then."""
         return _STAGED
 
-    async def stage(self, path: str, *parts: bytes) -> StagedObject:
+    async def stage(self, path: str, *parts: Piece) -> StagedObject:
         """Nothing is asked of the store yet."""
         data = b"".join(parts)
         return StagedObject(data, lambda: self.put(path, data))

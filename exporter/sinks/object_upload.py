@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from obstore import Attributes, WritableFile
 
+    from exporter.model import Piece
     from exporter.sinks.requests import Requests
     from exporter.sinks.room import Room
     from exporter.sinks.store_client import Store
@@ -140,7 +141,7 @@ class ObjectUpload:
         self._size = 0
         self._parts: PartsWriter | None = None
 
-    async def write(self, *parts: bytes | bytearray) -> None:
+    async def write(self, *parts: Piece) -> None:
         """Hash, and keep or send, in one thread hop.
 
         Waits while other recordings fill the memory that all may take.

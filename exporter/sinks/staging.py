@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from exporter.sinks.digests import few, hashed, is_small
 from exporter.sinks.filesystem import as_ours
-from exporter.sinks.threads import ended, in_thread, published, publishing
+from exporter.sinks.threads import Enduring, ended, in_thread, published, publishing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exporter.sinks.digests import Digest
+    from exporter.model import Piece
+    from exporter.sinks.digests import Digest, Parts
     from exporter.sinks.files import Files
     from exporter.sinks.filesystem import FileSystem
     from exporter.sinks.turns import Turns
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _CLOSED: Final = -1
 _PAUSE: Final = 0.02  # seconds; where a sync takes no time, groups would be of one file each
 _ENOUGH: Final = 32  # files that are worth a sync
-_SMALL: Final = 256 * 1024  # bytes; longer files are synced one by one, side by side
 
 
 class StagedFile:
@@ -78,7 +78,7 @@ class Staging:
         files: opens and names them.
         system: writes and syncs them.
         whole: syncs many.
-        turns: the event loop has nothing else to do, so it writes and names the files itself, in
+        turns: the event loop has nothing else to do, so it writes and names small files itself, in
             these. Threads would take the interpreter from it at every system call, which costs more
             than the calls do. None: in threads.
     """
@@ -93,19 +93,22 @@ class Staging:
         self._waiting: list[tuple[StagedFile, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
 
-    async def stage(self, final: str, *parts: bytes) -> StagedFile:
+    async def stage(self, final: str, *parts: Piece) -> StagedFile:
         """Hash and write in one step.
 
         Raises:
             DestinationError: the archive cannot be written.
         """
-        if self._turns is not None:
-            future, cancelled = await self._turns.ended(parts, partial(self._stage, final, parts))
+        turns = self._turns
+        if turns is not None and is_small(parts):
+            future, cancelled = await turns.ended(parts, partial(self._stage, final, parts))
+        elif turns is not None and turns.side_by_side:
+            digest = await turns.hashed(parts)
+            future, cancelled = await ended(self._stage, final, parts, digest)
         else:
-            # For each part the thread would have to wait for the interpreter.
-            whole = b"".join(parts)
-            del parts
-            future, cancelled = await ended(self._hash_and_stage, final, whole)
+            joined = few(parts)
+            del parts  # which may be in memory twice by now
+            future, cancelled = await ended(self._hash_and_stage, final, joined)
         if cancelled is None:
             return future.result()
         if future.exception() is None:
@@ -117,7 +120,7 @@ class Staging:
         if not staged.is_covered:
             await publishing(self._commit_alone, staged)
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: Enduring[None] = Enduring()
         self._waiting.append((staged, future))
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_groups())
@@ -184,16 +187,17 @@ class Staging:
             return error
         return None
 
-    def _hash_and_stage(self, final: str, data: bytes) -> StagedFile:
-        return self._stage(final, [data], hashlib.sha256(data))
+    def _hash_and_stage(self, final: str, parts: Parts) -> StagedFile:
+        return self._stage(final, parts, hashed(parts))
 
-    def _stage(self, final: str, parts: Sequence[bytes], digest: Digest) -> StagedFile:
+    def _stage(self, final: str, parts: Parts, digest: Digest) -> StagedFile:
         descriptor, temporary = self._files.open(final)
         try:
+            small = is_small(parts)
+            if not small:
+                self._system.go_around_cache(descriptor)
             self._system.write(descriptor, *parts)
-            is_covered = sum(map(len, parts)) <= _SMALL and self._whole.covers(
-                os.fstat(descriptor).st_dev
-            )
+            is_covered = small and self._whole.covers(os.fstat(descriptor).st_dev)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 os.close(descriptor)

@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+
+class Enduring(asyncio.Future[T]):
+    """A future that is not cancelled with whoever waits for it, who learns of it afterwards.
+
+    Attributes:
+        recall: called when that is so.
+    """
+
+    recall: Callable[[], None] | None = None
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 (asyncio's)
+        """Not this; but the task that awaits it is cancelled when it has ended."""
+        if self.recall is not None:
+            self.recall()
+        return False
+
+
 _THREADS: Final = 16  # syncs overlap in the disk's queue: 35 to 46 % more small files than with 4
 _PATIENCE: Final = 0.001  # seconds that a step may lie before one more thread is woken
 
@@ -172,7 +189,7 @@ async def ended(
     crew = _crews.get(loop)
     if crew is None:
         crew = _crews[loop] = _Crew(loop)
-    future: asyncio.Future[T] = loop.create_future()
+    future: Enduring[T] = Enduring(loop=loop)
     crew.begin(future, partial(function, *args, **kwargs))
     return await its_end(future)
 
@@ -182,6 +199,14 @@ async def its_end(
 ) -> tuple[asyncio.Future[T], asyncio.CancelledError | None]:
     """What came of it, whoever does it, and whether we were cancelled meanwhile."""
     cancelled = None
+    if isinstance(future, Enduring):
+        future.recall = recall
+        try:
+            await future
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except BaseException:  # noqa: BLE001, S110 (it is in the future)
+            pass
     while not future.done():
         # Not the future itself: cancelling its waiter would cancel it, and lose what came of it.
         waiter: asyncio.Future[None] = future.get_loop().create_future()

@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from exporter.sinks.threads import its_end
+from exporter.sinks.threads import Enduring, its_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ class Turns:
             digest: so far; None: the parts are the whole content.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: Enduring[T] = Enduring(loop=loop)
         step = _Step(future, digest, parts, take)
         if digest is not None and self._digests.goes_alone(digest):
             loop.call_soon(self._do, [step])
@@ -89,9 +89,14 @@ class Turns:
             self._plan(loop, step)
         return await its_end(future)
 
-    async def taken(self, parts: Parts, take: Callable[[Digest], T], *, digest: Digest) -> T:
-        """The same; whoever was cancelled meanwhile learns of it afterwards."""
-        future, cancelled = await self.ended(parts, take, digest=digest)
+    @property
+    def side_by_side(self) -> bool:
+        """Whether several contents are hashed at once; if not, threads hash long ones."""
+        return self._digests.side_by_side
+
+    async def hashed(self, parts: Parts, *, digest: Digest | None = None) -> Digest:
+        """The digest alone; whoever was cancelled meanwhile learns of it afterwards."""
+        future, cancelled = await self.ended(parts, lambda advanced: advanced, digest=digest)
         if cancelled is not None:
             raise cancelled
         return future.result()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from aiofiles.threadpool import wrap
 
+from exporter.sinks.digests import few
 from exporter.sinks.filesystem import translated
 from exporter.sinks.threads import in_thread, publishing, to_its_end
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from exporter.model import Piece
     from exporter.sinks.filesystem import HashingFile
     from exporter.sinks.turns import Turns
 
@@ -26,7 +27,7 @@ class LocalUpload:
         final: the name that it is to get.
         publish: gives it that name, in any thread.
         discard: closes and removes it, in any thread.
-        turns: in which the event loop itself writes them; None: in threads. See `Staging`.
+        turns: in which the event loop hashes several side by side, where that is faster.
     """
 
     def __init__(
@@ -39,27 +40,26 @@ class LocalUpload:
         turns: Turns | None,
     ) -> None:
         self._file = file
-        self._turns = turns
-        self._is_under_way = turns is not None
-        if turns is not None:
-            file.digest = turns.begin()
+        self._turns = turns if turns is not None and turns.side_by_side else None
+        self._is_under_way = self._turns is not None
+        if self._turns is not None:
+            file.digest = self._turns.begin()
         self._stream = wrap(file)
         self._final = final
         self._publish = publish
         self._discard = discard
 
-    async def write(self, *parts: bytes | bytearray) -> None:
-        """Hash and write in one step."""
+    async def write(self, *parts: Piece) -> None:
+        """Hash and write in one step, or side by side with others and then write."""
         with translated(self._final):
             if self._turns is None:
-                # For each part the thread would have to wait for the interpreter.
-                whole = b"".join(parts)
-                del parts
-                await to_its_end(self._stream.write(whole))
+                joined = few(parts)
+                del parts  # which may be in memory twice by now
+                for part in joined:
+                    await to_its_end(self._stream.write(part))
             else:
-                await self._turns.taken(
-                    parts, partial(self._file.append, parts), digest=self._file.digest
-                )
+                digest = await self._turns.hashed(parts, digest=self._file.digest)
+                await in_thread(self._file.append, parts, digest)
 
     async def commit(self) -> None:
         """Sync, then link to the final name."""

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
     from exporter.sinks.filesystem import FileSystem
 
-_RELIABLE: Final = {
+_DISKS: Final = {
     0xEF53,  # ext2, ext3, ext4
     0x58465342,  # XFS
+}
+_RELIABLE: Final = {
+    *_DISKS,
     0x9123683E,  # Btrfs
     0x01021994,  # in memory
 }
@@ -92,6 +95,11 @@ class WholeSync:
 def is_reliable(descriptor: int) -> bool:
     """Whether `syncfs` does what it should on this descriptor's file system."""
     return sys.platform == "linux" and _is_new_enough() and _type_of(descriptor) in _RELIABLE
+
+
+def is_disk(descriptor: int) -> bool:
+    """Whether a descriptor's file lies on a disk of this machine, in blocks as they are written."""
+    return sys.platform == "linux" and _type_of(descriptor) in _DISKS
 
 
 def syncfs(descriptor: int) -> None:

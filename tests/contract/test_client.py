@@ -122,7 +122,7 @@ async def test_a_body_that_is_left_early_is_not_read_by_the_next() -> None:
     world = World(keys=WORLD.keys, audio=AudioSettings(seconds=(60, 60)))
     async with Sandbox(world=world) as sandbox, client_of(sandbox.base_url) as client:
         async with client.open(RECORDING, KEY) as body:
-            assert (await anext(body.chunks())).startswith(b"RIFF")
+            assert bytes(await anext(body.chunks())).startswith(b"RIFF")
         assert (await fetched(client)).body == world.call("acme", "shop", "CA1").wav(redacted=True)
 
 

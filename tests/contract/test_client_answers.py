@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.answers import Body, printable
-from exporter.client import Timeouts
+from exporter.connections import Timeouts
 from exporter.errors import ErrorKind, FetchError
 from exporter.sandbox import (
     Action,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
-import subprocess
-from shutil import which
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from exporter import client as client_module
@@ -29,6 +27,7 @@ from tests.clients import (
     failure,
     fetch,
 )
+from tests.lines import server_tls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,25 +53,14 @@ async def test_a_port_where_nobody_listens() -> None:
     assert str(port) in error.message
 
 
-class NoNames(AbstractResolver):
-    """A resolver that knows nobody."""
-
-    def __init__(self, **_: object) -> None:
-        """Nothing to set up."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        raise OSError(-2, f"Name or service not known: {host}:{port} {family}")
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-async def test_a_name_that_is_not_known() -> None:
+async def test_a_name_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that does not exist is told as that: the region is the first thing to check."""
-    with patch.object(aiohttp.connector, "DefaultResolver", NoNames):
-        error = await failure("https://api.mars-1.platform.polyai.invalid")
+
+    async def nobody(host: str, *_: object, **__: object) -> None:
+        raise socket.gaierror(-2, f"Name or service not known: {host}")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody)
+    error = await failure("https://api.mars-1.platform.polyai.invalid")
     assert error.kind is ErrorKind.DNS
     assert "api.mars-1.platform.polyai.invalid" in error.message
 
@@ -82,35 +70,6 @@ async def test_tls_to_a_port_that_speaks_plain_http() -> None:
     async with Sandbox(world=WORLD) as sandbox:
         error = await failure(sandbox.base_url.replace("http://", "https://"))
     assert error.kind is ErrorKind.TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for this machine, with its key, in one file."""
-    openssl = which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    made = folder / "made.pem"
-    subprocess.run(
-        [
-            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-            *("-keyout", str(folder / "key.pem"), "-out", str(made)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    both = folder / "both.pem"
-    both.write_text(made.read_text() + (folder / "key.pem").read_text())
-    return both
-
-
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    return context
 
 
 async def test_a_certificate_that_is_not_trusted(certificate: Path) -> None:

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from exporter.client import Client, Timeouts
+from exporter.client import Client
+from exporter.connections import Timeouts
 from exporter.courier_process import serve
 from exporter.couriers.dispatcher import Dispatcher
 from exporter.couriers.equipment import Equipment, shared_folders

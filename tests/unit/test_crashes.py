@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.ledger import Planned
+    from exporter.model import Piece
 
 NOW = datetime(2026, 5, 21, tzinfo=UTC)
 AUDIO = AudioFormat("pcm_u8", 8000, 1, 8, 0.5)
@@ -91,7 +92,7 @@ class FragileFileSystem(FileSystem):
         self.unsynced_names.append(("create", path, None))
         return descriptor
 
-    def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
+    def write(self, descriptor: int, *parts: Piece) -> None:
         self._step()
         super().write(descriptor, *parts)
         self.written.add(descriptor)

@@ -162,14 +162,14 @@ async def test_nobody_waits_for_those_who_have_ended() -> None:
     """Of two long ones the first waits for the second, and alone for nobody."""
     turns = Turns(Digests(Sha256s, fewest=1))
     first, second = turns.begin(), turns.begin()
-    waiting = asyncio.create_task(turns.taken([b"a"], lambda digest: digest, digest=first))
+    waiting = asyncio.create_task(turns.hashed([b"a"], digest=first))
     await passes()
     assert not waiting.done()
-    other = asyncio.create_task(turns.taken([b"b"], lambda digest: digest, digest=second))
+    other = asyncio.create_task(turns.hashed([b"b"], digest=second))
     await passes()
     assert (waiting.done(), other.done()) == (True, True)
     turns.end(await other)
-    alone = asyncio.create_task(turns.taken([b"c"], lambda digest: digest, digest=await waiting))
+    alone = asyncio.create_task(turns.hashed([b"c"], digest=await waiting))
     await passes()
     assert alone.result().hexdigest() == hashlib.sha256(b"ac").hexdigest()
 
@@ -178,12 +178,12 @@ async def test_who_was_begun_alone_waits_for_nobody() -> None:
     """It would gain nothing; and those who wait for each other are not disturbed by it."""
     turns = Turns(Digests(Sha256s, fewest=2))
     alone, first, second = turns.begin(), turns.begin(), turns.begin()
-    waiting = asyncio.create_task(turns.taken([b"a"], lambda digest: digest, digest=first))
+    waiting = asyncio.create_task(turns.hashed([b"a"], digest=first))
     await passes()
-    hashed = asyncio.create_task(turns.taken([b"b"], lambda digest: digest, digest=alone))
+    hashed = asyncio.create_task(turns.hashed([b"b"], digest=alone))
     await passes()
     assert (waiting.done(), hashed.done()) == (False, True)
-    other = asyncio.create_task(turns.taken([b"c"], lambda digest: digest, digest=second))
+    other = asyncio.create_task(turns.hashed([b"c"], digest=second))
     await passes()
     assert [task.result().hexdigest() for task in (hashed, waiting, other)] == [
         hashlib.sha256(content).hexdigest() for content in (b"b", b"a", b"c")
@@ -211,8 +211,11 @@ async def test_nobody_waits_for_what_could_not_be_hashed() -> None:
     assert ends[2].result() == hashlib.sha256(b"c").hexdigest()
 
 
-async def test_an_upload_that_ended_is_not_waited_for(tmp_path: Path) -> None:
+async def test_an_upload_that_ended_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether it was committed or given up, and however often that is said."""
+    monkeypatch.setattr("exporter.sinks.turns._PATIENCE", 3600)
     sink = LocalSink(
         tmp_path,
         run_id="20260521T000000Z-0001",
@@ -227,9 +230,7 @@ async def test_an_upload_that_ended_is_not_waited_for(tmp_path: Path) -> None:
     await kept.abort()
     await given_up.abort()
     await given_up.abort()
-    writing = asyncio.create_task(last.write(b"!"))
-    await passes()
-    assert writing.done()
+    await last.write(b"!")
     await last.commit()
     assert last.sha256 == hashlib.sha256(b"RIFFmore!").hexdigest()
     assert (tmp_path / "a/p/l.wav").read_bytes() == b"RIFFmore!"

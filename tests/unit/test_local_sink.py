@@ -22,6 +22,8 @@ from exporter.sinks.local import LocalSink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from exporter.model import Piece
+
 PATH = "acme/shop/2026-05-21/CA1/user.raw.wav"
 A_MOMENT = 0.05  # seconds in which a thread that need not wait has long ended
 
@@ -159,7 +161,7 @@ class SlowToWrite(FileSystem):
         self.may_go_on = threading.Event()
         self.steps: list[str] = []
 
-    def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
+    def write(self, descriptor: int, *parts: Piece) -> None:
         self.arrived.set()
         self.may_go_on.wait()
         super().write(descriptor, *parts)

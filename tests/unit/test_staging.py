@@ -7,6 +7,7 @@ import errno
 import os
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,9 @@ from exporter.sinks.filesystem import FileSystem
 from exporter.sinks.local import LocalSink
 from exporter.sinks.turns import Turns
 from exporter.sinks.whole_sync import WholeSync, is_reliable, syncfs
+
+if TYPE_CHECKING:
+    from exporter.model import Piece
 
 ENOUGH = 12
 MANY = 40
@@ -218,7 +222,7 @@ async def test_who_is_cancelled_while_a_file_is_staged_leaves_none(tmp_path: Pat
     """The file is written to its end and removed before the cancelling goes on."""
 
     class SlowFileSystem(CountingFileSystem):
-        def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
+        def write(self, descriptor: int, *parts: Piece) -> None:
             self.arrived.set()
             self.may_go_on.wait()
             super().write(descriptor, *parts)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
     from pathlib import Path
 
+    from exporter.model import Piece
     from exporter.sinks.base import Sink
 
 PATH = "acme/shop/2026-05-21/CA1/combined.redacted.wav"
@@ -368,7 +369,7 @@ class WaitingForAll(FileSystem):
         super().__init__()
         self._all = threading.Barrier(MANY)
 
-    def write(self, descriptor: int, *parts: bytes | bytearray) -> None:
+    def write(self, descriptor: int, *parts: Piece) -> None:
         self._all.wait(PATIENCE)
         super().write(descriptor, *parts)
 
