@@ -33,11 +33,7 @@ class Brings(Protocol):
     """Whoever makes attempts."""
 
     def begin(self) -> None:
-        """Begin to get ready, for there is going to be something to bring.
-
-        Raises:
-            CourierLostError: attempts never can begin.
-        """
+        """Begin to get ready, for there is going to be something to bring."""
 
     async def get_ready(self) -> None:
         """Return when attempts can begin at once; to be called before the first.

@@ -92,13 +92,9 @@ class Dispatcher:
         self._is_ready = False
 
     def begin(self) -> None:
-        """Start the processes: until they can do errands, the run may do something else.
-
-        Raises:
-            CourierLostError: one cannot be started.
-        """
-        while len(self._processes) < self._count:
-            self._processes.append(_Process(self._locks))
+        """Start the processes: until they can do errands, the run may do something else."""
+        with contextlib.suppress(CourierLostError):  # it is tried once more before they are needed
+            self._start()
 
     async def get_ready(self) -> None:
         """Wait for the processes.
@@ -108,7 +104,7 @@ class Dispatcher:
         """
         if self._is_ready:
             return
-        self.begin()
+        self._start()
         for process in self._processes:
             await process.equip(self._equipment)
         for process in self._processes:
@@ -117,6 +113,10 @@ class Dispatcher:
         self._is_ready = True
         for reason in {each.digests_refused for each in self._processes} - {""}:
             _log.error("digests.refused", reason=reason, hint=_WITHOUT_LANES)
+
+    def _start(self) -> None:
+        while len(self._processes) < self._count:
+            self._processes.append(_Process(self._locks))
 
     def bring(
         self,

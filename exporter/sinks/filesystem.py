@@ -88,7 +88,9 @@ class FileSystem:
 
     def write(self, descriptor: int, *parts: Piece) -> None:
         """All of the parts, where the system call alone may write less."""
-        if descriptor in self._around and not (parts := self._write_around(descriptor, parts)):
+        if descriptor in self._around:
+            parts = self._write_around(descriptor, parts)
+        if not parts:
             return
         if len(parts) > _MOST_PARTS:
             parts = (b"".join(parts),)
@@ -103,6 +105,8 @@ class FileSystem:
 
     def _write_around(self, descriptor: int, parts: tuple[Piece, ...]) -> tuple[Piece, ...]:
         """Write what can be written so; returns the rest, with which it is over."""
+        if not parts:
+            return parts
         last = memoryview(parts[-1])
         whole = len(last) - len(last) % _SECTOR
         written = 0

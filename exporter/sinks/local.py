@@ -160,8 +160,7 @@ class LocalSink:
     async def begin(self, path: str) -> LocalUpload:
         """Open the temporary file."""
         final = self.root / path
-        file = await self._created(final)
-        self._system.go_around_cache(file.fileno())
+        file = await self._created(final, is_long=True)
         return LocalUpload(
             file, final, publish=self._publish, discard=self._discard, turns=self._turns
         )
@@ -319,17 +318,19 @@ class LocalSink:
                 hint="Check that the file system is still mounted, then run again.",
             )
 
-    async def _created(self, final: Path) -> HashingFile:
+    async def _created(self, final: Path, *, is_long: bool = False) -> HashingFile:
         """A temporary file, which is removed again if nobody is there any more to take it."""
-        future, cancelled = await ended(self._create, final)
+        future, cancelled = await ended(self._create, final, is_long=is_long)
         if cancelled is None:
             return future.result()
         if future.exception() is None:
             await in_thread(self._discard, future.result())
         raise cancelled
 
-    def _create(self, final: Path) -> HashingFile:
+    def _create(self, final: Path, *, is_long: bool) -> HashingFile:
         descriptor, temporary = self._files.open(str(final))
+        if is_long:
+            self._system.go_around_cache(descriptor)
         return HashingFile(self._system, temporary, descriptor)
 
     def _publish(self, file: HashingFile, final: Path) -> None:

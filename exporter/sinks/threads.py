@@ -205,6 +205,8 @@ async def its_end(
             await future
         except asyncio.CancelledError as error:
             cancelled = error
+        except GeneratorExit:
+            raise
         except BaseException:  # noqa: BLE001, S110 (it is in the future)
             pass
     while not future.done():

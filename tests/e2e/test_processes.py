@@ -167,7 +167,7 @@ def test_couriers_leave_it_to_the_run_what_a_signal_means(
 def test_processes_that_the_system_does_not_allow_end_the_run(
     exporter: Command, sandbox: Sandbox
 ) -> None:
-    """Too few descriptors for 16 connections: exit 1, in words, and nothing was asked for."""
+    """Too few descriptors for 16 connections: exit 1, in words, nothing asked for, all planned."""
     exporter.use_processes(16)
     job = exporter.write("job.yaml", JOB)
     process = exporter.start(
@@ -179,6 +179,9 @@ def test_processes_that_the_system_does_not_allow_end_the_run(
     assert "cannot be started: Too many open files" in stderr
     assert "Traceback" not in stderr
     assert not sandbox.requests
+    (file,) = exporter.archive.glob("_exporter/runs/*/results.json")
+    summary = json.loads(file.read_bytes())["summary"]
+    assert summary["requested"] == 72 == summary["cancelled"]
 
 
 @BY_ONE_OR_TWO

@@ -163,6 +163,31 @@ async def test_a_process_that_cannot_be_started_ends_the_run(
     assert found.value.hint
 
 
+async def test_processes_may_begin_before_they_are_needed(
+    equipment: Equipment, sink: LocalSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be started early is tried once more in its time, and told of then."""
+    program = sys.executable
+    async with Dispatcher(2, equipment, sink) as dispatcher:
+        monkeypatch.setattr(sys, "executable", os.devnull)
+        dispatcher.begin()
+        assert dispatcher._processes == []
+        monkeypatch.setattr(sys, "executable", program)
+        dispatcher.begin()
+        begun = list(dispatcher._processes)
+        await dispatcher.get_ready()
+        dispatcher.begin()
+        assert dispatcher._processes == begun
+        assert len(begun) == 2
+
+
+async def test_processes_that_were_not_needed_end(equipment: Equipment, sink: LocalSink) -> None:
+    """A run that stops while it plans leaves none behind."""
+    async with Dispatcher(2, equipment, sink) as dispatcher:
+        dispatcher.begin()
+    assert [process._popen.returncode for process in dispatcher._processes] == [0, 0]
+
+
 @pytest.mark.parametrize("moment", ["begun", "accepted", "received"])
 async def test_what_was_brought_all_the_same_is_told_of_to_who_recalls_it(
     equipment: Equipment, sink: LocalSink, sandbox: Sandbox, moment: str

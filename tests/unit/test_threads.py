@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from exporter.sinks.threads import in_thread
+from exporter.sinks.threads import Enduring, in_thread, its_end
 
 THREADS = 16
 
@@ -64,6 +64,35 @@ async def test_threads_that_rest_are_woken_again() -> None:
         assert await in_thread(abs, number) == number
         if number % 100 == 0:
             await asyncio.gather(*(in_thread(int) for _ in range(2 * THREADS)))
+
+
+@pytest.mark.parametrize("cancels", [0, 1, 2])
+async def test_who_is_cancelled_learns_of_it_when_the_step_has_ended(cancels: int) -> None:
+    """Each time whoever does the step is asked to stop; its end is known in any case."""
+    recalled = 0
+
+    def recall() -> None:
+        nonlocal recalled
+        recalled += 1
+
+    step: Enduring[str] = Enduring()
+    waiter = asyncio.create_task(its_end(step, recall))
+    await asyncio.sleep(0)
+    for _ in range(cancels):
+        waiter.cancel()
+        await asyncio.sleep(0)
+    assert (waiter.done(), recalled) == (False, cancels)
+    step.set_result("done")
+    end, cancelled = await waiter
+    assert end.result() == "done"
+    assert (cancelled is not None) == bool(cancels)
+
+
+async def test_who_is_forgotten_while_it_waits_ends() -> None:
+    """A coroutine that nobody goes on with can be closed, as any other."""
+    waiting = its_end(Enduring[None]())
+    waiting.send(None)
+    waiting.close()
 
 
 def test_threads_end_with_their_loop() -> None:
