@@ -28,7 +28,7 @@ _TRIED_BYTES: Final = 64 * 1024
 _TIMES: Final = 3  # the best counts: others use the processor, too
 _WORTH_IT: Final = 1.2  # times as fast
 _SMALL: Final = 256 * 1024  # bytes
-_FEW: Final = 2
+_FEW: Final = 2  # parts
 _LONG: Final = 1024 * 1024 + 1
 _LENGTHS: Final = (_LONG, 0, 1, 55, 56, 63, 64, 65, 119, 128, 1000, 4095, 4097, 65535, 65536, 4096)
 _COUNTS: Final = (1, 2, _LANES - 1, _LANES)
@@ -138,7 +138,7 @@ def is_small(parts: Parts) -> bool:
 
 
 def few(parts: Parts) -> Parts:
-    """The same, for a thread, which for each part would have to wait for the interpreter."""
+    """The parts, joined where they are many: a thread waits for the interpreter after each."""
     return parts if len(parts) <= _FEW else [b"".join(parts)]
 
 

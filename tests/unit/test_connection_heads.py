@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.client_exceptions import ClientPayloadError
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpResponseParser
 from aiohttp.http_parser import HttpResponseParserPy
 from hypothesis import event, given, settings
@@ -33,7 +33,7 @@ def read(received: bytes) -> UsualHead | None:
 
 def read_by(parser: type[Any], received: bytes, loop: asyncio.AbstractEventLoop) -> tuple[Any, Any]:
     """The message and the body that one of `aiohttp`'s parsers finds; it must be alone."""
-    protocol = BaseProtocol(loop)
+    protocol = ResponseHandler(loop)
     made = protocol._parser = parser(
         protocol,
         loop,
