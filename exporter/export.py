@@ -309,12 +309,14 @@ class _Run:
             if outcome.status is Status.FAILED:
                 self._count_failure()
 
+        limits = self.job.settings.limits
         try:
             await run_paged_pool(
                 self._planned(),
                 handle,
-                # The throttle keeps to the concurrency of requests; others are committed meanwhile.
-                concurrency=self.job.settings.limits.concurrency + self.sink.commits_at_once,
+                # The throttle keeps to the concurrency of requests; others are committed meanwhile,
+                # by each process in groups of its own.
+                concurrency=limits.concurrency + limits.processes * self.sink.commits_at_once,
                 stop=self.stop.event,
             )
             self.api.asker.check(at_the_end=True)
