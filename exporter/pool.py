@@ -58,8 +58,13 @@ async def run_paged_pool(
     turning = asyncio.Lock()
     stop = stop or asyncio.Event()
 
-    async def worker() -> None:
+    async def turn_page() -> None:
+        # By itself, so that no worker keeps the page that it turned to until it turns another.
         nonlocal page
+        following = await anext(source, None)
+        page = None if following is None else iter(following)
+
+    async def worker() -> None:
         while page is not None and not stop.is_set():
             current = page
             for item in current:
@@ -68,8 +73,7 @@ async def run_paged_pool(
                     return
             async with turning:
                 if page is current and not stop.is_set():
-                    following = await anext(source, None)
-                    page = None if following is None else iter(following)
+                    await turn_page()
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +68,32 @@ def test_pages_are_worked_through_one_after_another(
     asyncio.run(run_paged_pool(source(), work, concurrency=concurrency))
 
     assert begun == [item for page in pages for item in page]
+
+
+class Page(list[int]):
+    """One that can be looked for without being kept."""
+
+
+async def test_nobody_keeps_a_page_that_all_are_through_with() -> None:
+    """Memory holds the page that is worked on and the next, however many workers turned one."""
+    made: list[weakref.ref[Page]] = []
+    most = 0
+
+    async def source() -> AsyncIterator[Page]:
+        for number in range(100):
+            page = Page([number] * 3)
+            made.append(weakref.ref(page))
+            yield page
+
+    async def work(item: int) -> None:
+        nonlocal most
+        most = max(most, sum(page() is not None for page in made))
+        for _ in range(item % 7):
+            await asyncio.sleep(0)
+
+    await run_paged_pool(source(), work, concurrency=20)
+
+    assert most <= 2
 
 
 async def test_never_more_at_a_time_than_the_concurrency() -> None:
