@@ -10,6 +10,7 @@ others have written is synced along with ours: where that takes long, files are 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Callable
 
     from exporter.sinks.filesystem import FileSystem
@@ -110,9 +112,17 @@ def syncfs(descriptor: int) -> None:
     """
     import ctypes  # noqa: PLC0415 (10 ms that most commands need not spend)
 
-    if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+    if _c_library().syncfs(descriptor) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    """Opened once: each time makes classes, which only the garbage collector removes."""
+    import ctypes  # noqa: PLC0415 (as above)
+
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def _is_new_enough() -> bool:
@@ -124,6 +134,6 @@ def _type_of(descriptor: int) -> int | None:
     import ctypes  # noqa: PLC0415 (as above)
 
     status = ctypes.create_string_buffer(_STATUS_BYTES)
-    if ctypes.CDLL(None).fstatfs(descriptor, status) != 0:
+    if _c_library().fstatfs(descriptor, status) != 0:
         return None
     return int.from_bytes(status.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
