@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from exporter.errors import ExporterError, UsageError
+from exporter.streams import forget_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -284,8 +283,7 @@ def reported() -> Iterator[None]:
         typer.echo(str(interrupt) or "interrupted: nothing was under way", err=True)
         raise typer.Exit(getattr(interrupt, "exit_code", _INTERRUPTED)) from None
     except BrokenPipeError:
-        # Nobody reads standard output any more; python would complain again while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         raise typer.Exit(1) from None
 
 

@@ -28,6 +28,7 @@ from exporter.queries import list_windows, projects_of, windows_of
 from exporter.settings import load_settings
 from exporter.spool import Spool
 from exporter.stopping import Stop, StopReason, exit_code_of
+from exporter.streams import forget_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -244,7 +245,11 @@ def _tell(report: Report, *, json_summary: bool, as_json_logs: bool) -> None:
             "exit_code": report.run.exit_code,
             "results": report.results_path,
         }
-        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+        try:
+            sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # the exit code is to tell of the recordings all the same
+            forget_output()
     if not as_json_logs:
         from exporter.progress import print_report  # noqa: PLC0415 (rich is slow to import)
 

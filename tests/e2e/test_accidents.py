@@ -175,3 +175,39 @@ def test_chaos_in_short(exporter: Command) -> None:
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--log-format", "json")])
+@pytest.mark.parametrize("lost", ["stdout", "stderr", "both"])
+def test_a_run_outlives_whoever_read_what_it_says(
+    exporter: Command, sandbox: Sandbox, flags: tuple[str, ...], lost: str
+) -> None:
+    """The recordings, the results and the exit code are the same without a reader."""
+    process = exporter.start(
+        "run", exporter.write("job.yaml", JOB), "--base-url", sandbox.base_url, *flags
+    )
+    for name in ("stdout", "stderr"):
+        if lost in (name, "both"):
+            getattr(process, name).close()
+            setattr(process, name, None)
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert "Traceback" not in (stderr or "")
+    (results,) = exporter.archive.glob("_exporter/runs/*/results.json")
+    assert json.loads(results.read_bytes())["run"]["status"] == "complete"
+
+
+def test_a_full_disk_for_the_log_loses_the_log_alone(exporter: Command, sandbox: Sandbox) -> None:
+    """What is said is lost; the run goes on."""
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen(
+            exporter.arguments(
+                "run", exporter.write("job.yaml", JOB), "--base-url", sandbox.base_url
+            ),
+            cwd=exporter.folder,
+            env=exporter.environment,
+            stdin=subprocess.DEVNULL,
+            stderr=full,
+        )
+        assert process.wait() == 0
+    assert list(exporter.archive.glob("_exporter/runs/*/results.json"))
